@@ -1,0 +1,248 @@
+// Package daemon is the host's side of the marketplace: it takes signed
+// manifests, runs them through a Runtime and reports what became of them.
+// The ports below are what it needs of the machine; each sentence of their
+// comments is a case of a contract suite in tests/contract.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+)
+
+// ErrGone is what Runtime.Attach answers for an attempt that no longer runs
+// and left nothing to collect.
+var ErrGone = errors.New("the attempt is gone")
+
+// Runtime runs jobs on this machine. Its methods may be called concurrently.
+type Runtime interface {
+	// Info says what kind of runtime this is, without looking at the machine.
+	Info() RuntimeInfo
+
+	// Probe runs something small the way a job would be run and says what
+	// works here. It fails when no job could run at all, and the error then
+	// says what to do about it.
+	Probe(ctx context.Context) (Report, error)
+
+	// Prepare makes Start quick: it pulls the image, opens Task.Dir to the
+	// job, copies what cannot be mounted. Nothing of it is billed. Progress
+	// may be nil; when given it is called with growing Done, from one
+	// goroutine at a time, and not after Prepare returned. Cancelling ctx
+	// stops Prepare. Preparing twice is harmless.
+	Prepare(ctx context.Context, task Task, progress func(Progress)) error
+
+	// Start starts the task's command. An error is the host's fault and
+	// leaves nothing behind. A command that does not exist is the job's: it
+	// starts a Run that has already ended with ReasonCommandNotFound. Ctx
+	// bounds starting alone; cancelling it later does not touch the Run. An
+	// attempt that runs already is refused.
+	Start(ctx context.Context, task Task) (Run, error)
+
+	// Attach finds the Run that an earlier process of this agent started, with
+	// Output beginning at byte from of the merged stream. It answers ErrGone
+	// where there is none, always so for runtimes whose jobs die with the
+	// agent.
+	Attach(ctx context.Context, task Task, from int64) (Run, error)
+
+	// Sweep removes everything that an earlier process left behind and that
+	// was not attached: processes, containers, cgroups, temporary files. Runs
+	// of this process are not touched.
+	Sweep(ctx context.Context) error
+}
+
+// Run is one attempt under way. The caller reads Output to its end, calls
+// Wait, collects the results from Task.Dir and then calls Cleanup. All methods
+// may be called concurrently.
+type Run interface {
+	// Output is stdout and stderr as one raw stream, in the order written.
+	// There is one reader. It answers io.EOF once the job's processes are
+	// gone and everything that they wrote was read. A job that writes faster
+	// than Output is read blocks; nothing is dropped.
+	Output() io.Reader
+
+	// Wait blocks until the command has ended and no process of the job is
+	// left. It does not wait for Output to be read. Every call answers the
+	// same. Cancelling ctx ends the call, not the Run.
+	Wait(ctx context.Context) (Exit, error)
+
+	// Stop ends the Run: SIGTERM to its processes, SIGKILL after grace to all
+	// that are left. It returns when no process is left, within two seconds
+	// of grace; cancelling ctx kills at once. Stopping a Run that has ended
+	// is no error.
+	Stop(ctx context.Context, grace time.Duration) error
+
+	// Usage is what the job uses now, or used in all once it ended.
+	Usage() Usage
+
+	// Cleanup kills what still runs and removes everything that Start made,
+	// but not Task.Dir. It may be called at any time and more than once;
+	// after it Output answers no more bytes.
+	Cleanup() error
+}
+
+// GPUs looks at this machine's GPUs.
+type GPUs interface {
+	// Probe lists the GPUs, in the driver's order. A machine without GPUs, or
+	// without a driver, has an empty list and no error.
+	Probe(ctx context.Context) ([]GPU, error)
+
+	// Load samples every GPU once, in the same order.
+	Load(ctx context.Context) ([]GPULoad, error)
+}
+
+// RuntimeInfo names a runtime and the isolation that it gives.
+type RuntimeInfo struct {
+	Name      string // "process", "simulated", "docker"
+	Isolation string // one of the Isolation constants
+	Mounts    bool   // inputs are mounted read-only, not copied
+	Survives  bool   // a Run outlives the agent and can be attached
+}
+
+// How far a job is kept from the machine, weakest first.
+const (
+	IsolationNone      = "none"
+	IsolationProcess   = "process"
+	IsolationContainer = "container"
+	IsolationGVisor    = "gvisor"
+)
+
+// Report is what doctor shows of a runtime and the listing repeats.
+type Report struct {
+	Version string // of what does the isolating
+	// How each limit is kept: EnforcedCgroup, EnforcedRlimit, EnforcedWatched
+	// or EnforcedNot.
+	Memory, PIDs, CPU, Disk string
+	// Commands maps an interpreter to its version as seen inside a job;
+	// those that are missing there are absent.
+	Commands map[string]string
+	// Warnings are sentences for the owner of the machine.
+	Warnings []string
+}
+
+// How a limit is enforced.
+const (
+	EnforcedCgroup  = "cgroup"  // by the kernel, for all processes together
+	EnforcedRlimit  = "rlimit"  // by the kernel, per process or file
+	EnforcedWatched = "watched" // looked at several times a second, then killed
+	EnforcedNot     = "none"
+)
+
+// Progress is one step of Prepare: bytes done of total, 0 when unknown.
+type Progress struct {
+	Phase       string // "pulling", "copying"
+	Done, Total int64
+}
+
+// Task is everything that a runtime has to know of an attempt.
+type Task struct {
+	JobID   string
+	Attempt int
+
+	Image string   // pinned by digest; runtimes without images ignore it
+	Argv  []string // executed as it is; no shell is involved
+	// Env is the whole environment, as K=V, beside PATH, HOME, LANG and
+	// TMPDIR, which have defaults, and the variables that choose GPUs, which
+	// are the runtime's to set. The agent's own environment is not seen.
+	Env []string
+
+	// Dir is the folder of the host with the unpacked bundle. The job sees it
+	// as its writable working folder (WorkDir, where the runtime has a file
+	// system of its own) and leaves its results there. It belongs to the
+	// caller, who keeps it until Cleanup.
+	Dir     string
+	Workdir string  // where the command starts, relative to Dir; "" is Dir
+	Inputs  []Input // readable at their Target; the originals cannot be changed
+
+	GPUs    []string // UUIDs; the job sees these and no others
+	Limits  Limits
+	Network Network
+	Trusted bool // the owner's own job, which weaker isolation may run
+}
+
+// WorkDir is where a job finds Task.Dir in runtimes that mount it.
+const WorkDir = "/work"
+
+// Input is a file or folder of the host that the job may read.
+type Input struct {
+	Source string // on the host, absolute
+	Target string // relative to Dir
+}
+
+// Network is what a job may reach.
+type Network struct {
+	Mode  string   // "none", "proxy", "full"; "" is none
+	Allow []string // host names, in mode proxy
+}
+
+// Limits bound an attempt. Zero means no limit of that kind.
+type Limits struct {
+	CPUMilli    int64
+	MemoryBytes int64
+	PIDs        int64
+	ShmBytes    int64
+	DiskBytes   int64         // what Dir may hold in all
+	MaxRuntime  time.Duration // from the start of the command
+	Grace       time.Duration // between SIGTERM and SIGKILL at MaxRuntime
+
+	// The daemon's own to keep.
+	LogBytes      int64
+	ArtifactBytes int64
+	ArtifactFiles int
+}
+
+// Exit is how a Run ended.
+type Exit struct {
+	// Code is the command's exit code, or 128 + the signal that ended it.
+	Code int
+	// Reason is set when not the command but a limit or its start decided the
+	// end; "" otherwise, whatever Code is.
+	Reason string
+	// Detail is one sentence for the renter, set with Reason.
+	Detail string
+	// Duration is monotonic, from the start of the command to its end.
+	Duration        time.Duration
+	PeakMemoryBytes int64 // 0 where it is not known
+	CPUTime         time.Duration
+}
+
+// Why a Run ended, when not by its own exit.
+const (
+	ReasonTimeout         = "timeout"
+	ReasonOutOfMemory     = "out_of_memory"
+	ReasonDiskFull        = "disk_full"
+	ReasonCommandNotFound = "command_not_found"
+	ReasonStopped         = "stopped" // by Stop or Cleanup, before it ended by itself
+)
+
+// Usage is a sample of what a Run uses; fields that are not known are 0.
+type Usage struct {
+	MemoryBytes, PeakMemoryBytes int64
+	CPUTime                      time.Duration
+	PIDs                         int64
+	DiskBytes                    int64
+}
+
+// GPU is one device as the driver describes it.
+type GPU struct {
+	Index       int
+	UUID        string // stable across reboots; the identity of the device
+	Model       string // "NVIDIA H200"
+	MemoryBytes int64
+	Driver      string // "570.124.06"
+	CUDA        string // highest CUDA version that the driver supports
+	Capability  string // compute capability, "9.0"
+	BusID       string
+	PowerLimitW int
+	MIG         bool // partitioned; not offered as a whole
+}
+
+// GPULoad is one sample of a GPU; fields that are not known are 0.
+type GPULoad struct {
+	UUID        string
+	Utilization int // percent
+	MemoryUsed  int64
+	PowerW      int
+	TempC       int
+	Processes   []int // pids that hold memory on it
+}
