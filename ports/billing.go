@@ -1,0 +1,50 @@
+package ports
+
+import (
+	"context"
+
+	"github.com/peergpu/peergpu/domain"
+	"github.com/peergpu/peergpu/domain/billing"
+)
+
+// LedgerFilter selects transactions.
+type LedgerFilter struct {
+	Account billing.Account // empty: any
+	Job     domain.ID       // zero: any
+}
+
+// Ledger is the double-entry book.
+type Ledger interface {
+	// Post stores transactions, all of them or none, and returns when they are
+	// durable. One whose key is posted already with the same entries changes nothing;
+	// with other entries it is Conflict key_reused. One that does not sum to zero is
+	// Invalid. One that would take a guarded account below zero is PaymentRequired
+	// insufficient_funds. Zero legs are dropped. Of many that race for the same money,
+	// no more succeed than it covers.
+	Post(ctx context.Context, txs ...billing.Transaction) error
+	// Balances gives the balance of each account; one that was never used has zero.
+	Balances(ctx context.Context, accounts ...billing.Account) (map[billing.Account]domain.Micros, error)
+	// List gives transactions with all their entries, newest first; After is the id of
+	// the last one seen.
+	List(ctx context.Context, f LedgerFilter, p Page) ([]billing.Transaction, error)
+	// Find gives the transaction with a key; none is NotFound.
+	Find(ctx context.Context, key string) (billing.Transaction, error)
+	// Total is the sum of all entries ever posted, in each currency: always zero.
+	Total(ctx context.Context) (map[string]domain.Micros, error)
+}
+
+// Charge is a payment into a wallet.
+type Charge struct {
+	Key      string // idempotency key: the same key charges once
+	User     domain.ID
+	Amount   domain.Micros // whole cents
+	Currency string
+}
+
+// Gateway takes money from outside.
+type Gateway interface {
+	// Charge takes the amount and returns the provider's reference. The same key
+	// returns the same reference and takes nothing more; with another amount it is
+	// Conflict key_reused. What is declined is PaymentRequired declined.
+	Charge(ctx context.Context, c Charge) (reference string, err error)
+}
