@@ -1,0 +1,173 @@
+package jobs
+
+import (
+	"math/bits"
+	"slices"
+
+	"github.com/peergpu/peergpu/domain"
+)
+
+// Linear finds where a request runs best by looking at every slot. It is slow and
+// plainly right: the oracle that the index is tested against.
+//
+// On each host the cheapest slots that fit are taken (of equal price, the smaller
+// device id), and the first of them speaks for the host's record. The least effective
+// cost wins; of equal cost, the smaller host id. Hosts to avoid compete only when no
+// other fits.
+func Linear(slots []Slot, r Request) (Choice, bool) {
+	var fitting, avoided []Choice
+	costs := map[domain.ID]cost{}
+	for host, of := range byHost(slots) {
+		choice, c, ok := offer(of, &r)
+		if !ok {
+			continue
+		}
+		costs[host] = c
+		if r.avoids(host) {
+			avoided = append(avoided, choice)
+		} else {
+			fitting = append(fitting, choice)
+		}
+	}
+	if len(fitting) == 0 {
+		fitting = avoided
+	}
+	if len(fitting) == 0 {
+		return Choice{}, false
+	}
+	slices.SortFunc(fitting, func(a, b Choice) int {
+		if c := costs[a.HostID].compare(costs[b.HostID]); c != 0 {
+			return c
+		}
+		return compareIDs(a.HostID, b.HostID)
+	})
+	best := fitting[0]
+	best.Sum.Considered = len(fitting)
+	if len(fitting) > 1 {
+		best.Sum.NextHost = fitting[1].HostID
+		best.Sum.NextEffectiveMicros = costs[fitting[1].HostID].micros()
+	}
+	return best, true
+}
+
+func byHost(slots []Slot) map[domain.ID][]*Slot {
+	hosts := map[domain.ID][]*Slot{}
+	for i := range slots {
+		hosts[slots[i].HostID] = append(hosts[slots[i].HostID], &slots[i])
+	}
+	return hosts
+}
+
+// offer is what one host, given all its slots, offers to a request.
+func offer(slots []*Slot, r *Request) (Choice, cost, bool) {
+	if !r.HostPin.IsZero() && r.HostPin != slots[0].HostID {
+		return Choice{}, cost{}, false
+	}
+	var fitting []*Slot
+	for _, s := range slots {
+		if s.refuses(r) == 0 {
+			fitting = append(fitting, s)
+		}
+	}
+	k := r.Needs.count()
+	if len(fitting) < k {
+		return Choice{}, cost{}, false
+	}
+	slices.SortFunc(fitting, bySlotPrice)
+	choice := Choice{HostID: slots[0].HostID}
+	for _, s := range fitting[:k] {
+		choice.Devices = append(choice.Devices, s.DeviceID)
+		choice.Price = plus(choice.Price, s.Price)
+	}
+	by := fitting[0].record()
+	c := effective(choice.Price, r.runMicros()+fetchMicros(r.FetchBytes, by.mbps), by)
+	choice.Sum = explain(r, choice.Price, by, c)
+	return choice, c, true
+}
+
+func bySlotPrice(a, b *Slot) int {
+	if a.Price != b.Price {
+		if a.Price < b.Price {
+			return -1
+		}
+		return 1
+	}
+	return compareIDs(a.DeviceID, b.DeviceID)
+}
+
+// Exclusions says why hosts cannot run a request now, and what those ask that can.
+type Exclusions struct {
+	Hosts int // all that are known
+	Fits  int // that could run it now, avoided ones included
+
+	// By counts the hosts that a constraint excludes all alone, so that a host counts
+	// under each that does. Zero counts are left out. A host with fewer devices than
+	// asked for counts under gpus, and under another constraint only if that refuses
+	// one of the devices that there are. Two special counts: combination, the hosts
+	// that only several constraints together exclude, and avoided, which are in Fits.
+	By map[Constraint]int
+
+	// Cheapest and Dearest are the least and the greatest price per GPU-hour among the
+	// devices that fit, on hosts that fit; zero when none does.
+	Cheapest, Dearest domain.Micros
+}
+
+// Explain tells for each constraint how many hosts it excludes from a request.
+func Explain(slots []Slot, r Request) Exclusions {
+	e := Exclusions{By: map[Constraint]int{}}
+	for _, of := range byHost(slots) {
+		e.count(of, &r)
+	}
+	return e
+}
+
+// count adds one host, given all its slots.
+func (e *Exclusions) count(slots []*Slot, r *Request) {
+	e.Hosts++
+	k, fitting := r.Needs.count(), 0
+	least, most := domain.Micros(0), domain.Micros(0)
+	var refused [len(perSlot)]int
+	for _, s := range slots {
+		set := s.refuses(r)
+		if set == 0 {
+			if fitting == 0 || s.Price < least {
+				least = s.Price
+			}
+			most = max(most, s.Price)
+			fitting++
+		}
+		for ; set != 0; set &= set - 1 {
+			refused[bits.TrailingZeros32(uint32(set))]++
+		}
+	}
+	excluded := false
+	exclude := func(why Constraint) {
+		e.By[why]++
+		excluded = true
+	}
+	if !r.HostPin.IsZero() && r.HostPin != slots[0].HostID {
+		exclude(ConstraintHostID)
+	}
+	if len(slots) < k {
+		exclude(ConstraintGPUs)
+	}
+	for i, n := range refused {
+		if len(slots)-n < min(k, len(slots)) {
+			exclude(perSlot[i])
+		}
+	}
+	switch {
+	case excluded:
+		return
+	case fitting < k:
+		e.By[ConstraintCombination]++
+		return
+	case r.avoids(slots[0].HostID):
+		e.By[ConstraintAvoided]++
+	}
+	if e.Fits == 0 || least < e.Cheapest {
+		e.Cheapest = least
+	}
+	e.Fits++
+	e.Dearest = max(e.Dearest, most)
+}
