@@ -97,13 +97,31 @@ type Artifacts interface {
 	Get(ctx context.Context, job, artifact domain.ID) (Artifact, error)
 }
 
-// Offers is the market as jobs sees it: the devices with the facts that the match
-// needs. What occupies them is not in it, because jobs knows that itself.
+// Offer is a device as jobs sees it: what the match needs, and what an assignment
+// names.
+type Offer struct {
+	jobs.Slot
+	HostName string
+	UUID     string // of the GPU, as the driver names it
+}
+
+// Offers is the market as jobs sees it. What occupies a device is not in it, because
+// jobs knows that itself.
 type Offers interface {
 	// All gives every device of every host that is not retired.
-	All(ctx context.Context) ([]jobs.Slot, error)
+	All(ctx context.Context) ([]Offer, error)
 	// Of gives the devices of one host; none for an unknown or retired one.
-	Of(ctx context.Context, host domain.ID) ([]jobs.Slot, error)
+	Of(ctx context.Context, host domain.ID) ([]Offer, error)
+	// Heard tells when each of the hosts was last heard of; one that never was is
+	// missing.
+	Heard(ctx context.Context, hosts ...domain.ID) (map[domain.ID]time.Time, error)
+}
+
+// Bundles knows the rules of a ZIP.
+type Bundles interface {
+	// Check reads the stored ZIP whole. One that breaks a rule is Invalid, with the
+	// rule as code and the entry in the detail.
+	Check(ctx context.Context, blobKey string) error
 }
 
 // Funds is money as jobs sees it.
