@@ -12,20 +12,19 @@ import (
 	"fmt"
 	"reflect"
 	"strconv"
+	"strings"
 	"time"
 )
 
 // Version is the protocol's version, in the field v of every text frame.
 const Version = 1
 
-// The sizes that neither side may exceed.
+// The sizes that neither side may exceed, in bytes.
 const (
 	MaxText    = 1 << 20              // a text frame
-	MaxLogData = 64 << 10             // the bytes of one log frame
-	MaxFrame   = MaxText              // what a reader has to be able to take
-	MaxLog     = logHead + MaxLogData // a binary frame
+	MaxLogData = 64 << 10             // the stream's part of a log frame
+	MaxLog     = logHead + MaxLogData // a log frame
 	MaxClaims  = 256 << 10            // the payload of a JWS
-	MaxTrip    = 30 * time.Second     // longest wait for hello, welcome or an ack
 )
 
 // The WebSocket close codes of the protocol.
@@ -159,7 +158,8 @@ func Decode(data []byte) (Frame, error) {
 	return f, nil
 }
 
-// fill replaces nil slices and maps, which JSON would write as null.
+// fill replaces nil slices and maps, which JSON would write as null. Optional ones are
+// not written at all.
 func fill(v reflect.Value) {
 	switch v.Kind() {
 	case reflect.Struct:
@@ -167,7 +167,9 @@ func fill(v reflect.Value) {
 			return
 		}
 		for i := range v.NumField() {
-			fill(v.Field(i))
+			if !strings.Contains(v.Type().Field(i).Tag.Get("json"), ",omitempty") {
+				fill(v.Field(i))
+			}
 		}
 	case reflect.Pointer:
 		if !v.IsNil() {
