@@ -163,7 +163,8 @@ type Task struct {
 // WorkDir is where a job finds Task.Dir in runtimes that mount it.
 const WorkDir = "/work"
 
-// Input is a file or folder of the host that the job may read.
+// Input is a file or folder of the host that the job may read. What lies at its
+// Target in Dir, a copy or an empty place to mount, is no result.
 type Input struct {
 	Source string // on the host, absolute
 	Target string // relative to Dir
@@ -212,7 +213,8 @@ const (
 	ReasonOutOfMemory     = "out_of_memory"
 	ReasonDiskFull        = "disk_full"
 	ReasonCommandNotFound = "command_not_found"
-	ReasonStopped         = "stopped" // by Stop or Cleanup, before it ended by itself
+	ReasonTooManyPIDs     = "too_many_processes" // where Limits.PIDs is watched only
+	ReasonStopped         = "stopped"            // by Stop or Cleanup, before it ended by itself
 )
 
 // Usage is a sample of what a Run uses; fields that are not known are 0.
