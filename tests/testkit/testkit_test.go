@@ -112,6 +112,7 @@ type spy struct {
 func (s *spy) Fatalf(format string, _ ...any) { s.failed = format }
 func (s *spy) Skipf(format string, _ ...any)  { s.skipped = format }
 
+//nolint:paralleltest // it sets the environment
 func TestWhatIsMissingSkipsUnlessTheRunRequiresIt(t *testing.T) {
 	missing := servers.Need{Name: "unobtainium", Probe: failing}
 	for _, c := range []struct {

@@ -52,7 +52,7 @@ func run(ctx context.Context, command []string, out io.Writer) int {
 
 	begun := time.Now()
 	report := newReport(out)
-	var to io.Writer = out
+	to := out
 	if slices.Contains(command, "-json") {
 		to = report
 	}
