@@ -142,8 +142,8 @@ type Task struct {
 	Image string   // pinned by digest; runtimes without images ignore it
 	Argv  []string // executed as it is; no shell is involved
 	// Env is the whole environment, as K=V, beside PATH, HOME, LANG and
-	// TMPDIR, which have defaults, and the variables that choose GPUs, which
-	// are the runtime's to set. The agent's own environment is not seen.
+	// TMPDIR, which have defaults, PWD, and the variables that choose GPUs,
+	// which are the runtime's to set. The agent's own environment is not seen.
 	Env []string
 
 	// Dir is the folder of the host with the unpacked bundle. The job sees it

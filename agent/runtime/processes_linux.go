@@ -1,0 +1,141 @@
+package runtime
+
+import (
+	"bytes"
+	"os"
+	goruntime "runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// monotonic is the kernel's clock for durations. Real processes live by it, so
+// nothing here takes a clock.
+func monotonic() time.Duration {
+	var ts unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
+	return time.Duration(ts.Nano())
+}
+
+// spawner is one thread that never ends. A child asks to be killed with its
+// parent, and by parent the kernel means the thread that forked it, while Go
+// lets threads come and go.
+var spawner = sync.OnceValue(func() chan<- func() {
+	work := make(chan func())
+	go func() {
+		goruntime.LockOSThread()
+		for f := range work {
+			f()
+		}
+	}()
+	return work
+})
+
+// spawn starts a process from the thread that outlives it.
+func spawn(path string, argv []string, attr *os.ProcAttr) (p *os.Process, err error) {
+	done := make(chan struct{})
+	spawner() <- func() {
+		p, err = os.StartProcess(path, argv, attr)
+		close(done)
+	}
+	<-done
+	return p, err
+}
+
+// process is one line of the machine's process table.
+type process struct {
+	pid, parent, session int
+	state                byte
+	started              uint64 // ticks since boot; with pid it names a process for good
+}
+
+// processes reads the process table.
+func processes() []process {
+	d, err := os.Open("/proc")
+	if err != nil {
+		return nil
+	}
+	defer d.Close()
+	names, _ := d.Readdirnames(-1)
+	out := make([]process, 0, len(names))
+	for _, n := range names {
+		if n[0] < '1' || n[0] > '9' {
+			continue
+		}
+		if pid, err := strconv.Atoi(n); err == nil {
+			if p, ok := lookup(pid); ok {
+				out = append(out, p)
+			}
+		}
+	}
+	return out
+}
+
+// lookup finds one process; the dead that wait for their parent count as gone.
+func lookup(pid int) (process, bool) {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return process{}, false
+	}
+	// The name stands in brackets and may itself contain brackets and blanks.
+	i := bytes.LastIndexByte(b, ')')
+	if i < 0 {
+		return process{}, false
+	}
+	f := strings.Fields(string(b[i+1:]))
+	if len(f) < 20 || f[0] == "Z" || f[0] == "X" {
+		return process{}, false
+	}
+	p := process{pid: pid, state: f[0][0]}
+	p.parent, _ = strconv.Atoi(f[1])
+	p.session, _ = strconv.Atoi(f[3])
+	p.started, _ = strconv.ParseUint(f[19], 10, 64)
+	return p, true
+}
+
+// tree lists root's descendants and whoever shares its session, without root
+// itself. The session finds orphans, whose parent is gone.
+func tree(root int) []int {
+	all := processes()
+	in := map[int]bool{root: true}
+	for grew := true; grew; {
+		grew = false
+		for _, p := range all {
+			if !in[p.pid] && (in[p.parent] || p.session == root) {
+				in[p.pid], grew = true, true
+			}
+		}
+	}
+	delete(in, root)
+	out := make([]int, 0, len(in))
+	for pid := range in {
+		out = append(out, pid)
+	}
+	return out
+}
+
+// privateMemory is what a process holds for itself alone.
+func privateMemory(pid int) int64 {
+	f := strings.Fields(readString("/proc/" + strconv.Itoa(pid) + "/statm"))
+	if len(f) < 3 {
+		return 0
+	}
+	resident, _ := strconv.ParseInt(f[1], 10, 64)
+	shared, _ := strconv.ParseInt(f[2], 10, 64)
+	return max(resident-shared, 0) * int64(os.Getpagesize())
+}
+
+// rlimit sets both bounds of a limit of pid, as far as we may raise it.
+func rlimit(pid, resource int, value uint64) error {
+	var now unix.Rlimit
+	if err := unix.Prlimit(pid, resource, nil, &now); err != nil {
+		return err
+	}
+	if value > now.Max && os.Geteuid() != 0 {
+		value = now.Max
+	}
+	return unix.Prlimit(pid, resource, &unix.Rlimit{Cur: value, Max: value}, nil)
+}

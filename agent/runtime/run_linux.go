@@ -1,0 +1,395 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/peergpu/peergpu/agent/daemon"
+)
+
+// processRun is one attempt, in the sandbox or beside it.
+type processRun struct {
+	p    *Process
+	name string
+	task daemon.Task
+	out  *output
+
+	box    *launched // nil outside the sandbox
+	direct *direct   // nil inside
+	group  *cgroup   // nil where there is none
+
+	ended chan struct{} // closed once exit and err are set
+	exit  daemon.Exit
+	err   error
+
+	mu     sync.Mutex
+	cause  string // why we end it, the first reason given
+	detail string
+	seen   daemon.Usage // what watching saw, where no cgroup counts
+	clean  bool
+}
+
+func newProcessRun(p *Process, name string, t daemon.Task) *processRun {
+	return &processRun{p: p, name: name, task: t, ended: make(chan struct{})}
+}
+
+// Output implements daemon.Run.
+func (r *processRun) Output() io.Reader { return r.out }
+
+// Wait implements daemon.Run.
+func (r *processRun) Wait(ctx context.Context) (daemon.Exit, error) {
+	if err := wait(ctx, r.ended); err != nil {
+		return daemon.Exit{}, err
+	}
+	return r.exit, r.err
+}
+
+// Stop implements daemon.Run.
+func (r *processRun) Stop(ctx context.Context, grace time.Duration) error {
+	r.end(daemon.ReasonStopped, "The job was stopped.", grace, ctx.Done())
+	killed := time.NewTimer(grace + 2*time.Second)
+	defer killed.Stop()
+	select {
+	case <-r.ended:
+		return nil
+	case <-killed.C:
+		return fmt.Errorf("stop %s: processes are left after SIGKILL", r.name)
+	}
+}
+
+// Usage implements daemon.Run.
+func (r *processRun) Usage() daemon.Usage {
+	select {
+	case <-r.ended:
+		return daemon.Usage{PeakMemoryBytes: r.exit.PeakMemoryBytes, CPUTime: r.exit.CPUTime}
+	default:
+	}
+	r.mu.Lock()
+	u := r.seen
+	r.mu.Unlock()
+	memory, peak, cpu, pids := r.group.usage()
+	u.MemoryBytes = max(u.MemoryBytes, memory)
+	u.PeakMemoryBytes = max(u.PeakMemoryBytes, peak, u.MemoryBytes)
+	u.CPUTime = max(u.CPUTime, cpu)
+	u.PIDs = max(u.PIDs, pids)
+	return u
+}
+
+// Cleanup implements daemon.Run.
+func (r *processRun) Cleanup() error {
+	r.mu.Lock()
+	clean := r.clean
+	r.clean = true
+	r.mu.Unlock()
+	if clean {
+		return nil
+	}
+	var errs []error
+	if r.box != nil || r.direct != nil {
+		errs = append(errs, r.Stop(context.Background(), 0))
+	}
+	if r.out != nil {
+		errs = append(errs, r.out.close())
+	}
+	errs = append(errs, r.group.remove())
+	if r.box != nil {
+		r.box.close()
+	}
+	errs = append(errs, os.RemoveAll(r.folder()))
+	r.p.mu.Lock()
+	delete(r.p.runs, r.name)
+	r.p.mu.Unlock()
+	return errors.Join(errs...)
+}
+
+// folder is the run's own place in the runtime's folder.
+func (r *processRun) folder() string { return filepath.Join(r.p.o.Dir, "runs", r.name) }
+
+// start brings the command up, its limits in force before its first
+// instruction when it is sandboxed.
+func (r *processRun) start(ctx context.Context) error {
+	out, job, err := newOutput()
+	if err != nil {
+		return err
+	}
+	defer job.Close()
+	r.out = out
+	if detail := r.workdirMissing(); detail != "" {
+		r.conclude(notFound(detail), nil)
+		return nil
+	}
+	if err := r.makeGroup(); err != nil {
+		return err
+	}
+	if r.p.sandboxed(r.task) {
+		err = r.startSandboxed(ctx, job)
+	} else {
+		err = r.startDirect(job)
+	}
+	if r.box != nil || r.direct != nil {
+		go r.reap(monotonic())
+	}
+	return err
+}
+
+func (r *processRun) makeGroup() error {
+	if r.p.cgroups == nil {
+		return nil
+	}
+	l := r.task.Limits
+	limits := cgroupLimits{memory: l.MemoryBytes, pids: l.PIDs, cpuMilli: l.CPUMilli}
+	if limits.pids > 0 && r.p.sandboxed(r.task) {
+		limits.pids++ // the sandbox's own process 1
+	}
+	var err error
+	r.group, err = r.p.cgroups.create(r.name, limits)
+	return err
+}
+
+func (r *processRun) startSandboxed(ctx context.Context, out *os.File) error {
+	l, err := r.p.box.launch(ctx, r.task, out)
+	if err != nil {
+		if said := strings.TrimSpace(r.out.start()); said != "" {
+			err = fmt.Errorf("%w: %s", err, said)
+		}
+		return err
+	}
+	if err := errors.Join(r.group.add(l.first), r.limitProcess(l.first)); err != nil {
+		l.abandon()
+		return err
+	}
+	if _, err := l.release.Write([]byte{1}); err != nil {
+		l.abandon()
+		return fmt.Errorf("%w: %s", errNoSandbox, strings.TrimSpace(r.out.start()))
+	}
+	r.box = l
+	return nil
+}
+
+// limitProcess sets what the kernel limits per process.
+func (r *processRun) limitProcess(pid int) error {
+	errs := []error{
+		rlimit(pid, unix.RLIMIT_CORE, 0),
+		rlimit(pid, unix.RLIMIT_NOFILE, 65536),
+	}
+	if n := r.task.Limits.DiskBytes; n > 0 {
+		errs = append(errs, rlimit(pid, unix.RLIMIT_FSIZE, uint64(n)))
+	}
+	if n := r.task.Limits.PIDs; n > 0 && r.p.sandboxed(r.task) && countsPerNamespace() {
+		errs = append(errs, rlimit(pid, unix.RLIMIT_NPROC, uint64(n)+1))
+	}
+	// Should the whole machine run out of memory, a job goes first.
+	_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte("500"), 0)
+	return errors.Join(errs...)
+}
+
+// workdirMissing is a sentence when the bundle lacks the folder to start in.
+func (r *processRun) workdirMissing() string {
+	if r.task.Workdir == "" {
+		return ""
+	}
+	root, err := os.OpenRoot(r.task.Dir)
+	if err == nil {
+		defer root.Close()
+		var i os.FileInfo
+		if i, err = root.Stat(r.task.Workdir); err == nil && i.IsDir() {
+			return ""
+		}
+	}
+	return fmt.Sprintf("The working folder %q is not in the bundle.", r.task.Workdir)
+}
+
+// reap follows the run to its end. One goroutine per run does it, and another
+// where something has to be watched.
+func (r *processRun) reap(began time.Duration) {
+	if d := r.task.Limits.MaxRuntime; d > 0 {
+		t := time.AfterFunc(d, func() {
+			r.end(daemon.ReasonTimeout, fmt.Sprintf("The job ran longer than %s.", d), r.task.Limits.Grace, nil)
+		})
+		defer t.Stop()
+	}
+	watched := r.watch()
+	state, took, err := r.waitAndKill(began)
+	e := daemon.Exit{Duration: took}
+	watched()
+
+	_, e.PeakMemoryBytes, e.CPUTime, _ = r.group.usage()
+	r.mu.Lock()
+	e.PeakMemoryBytes = max(e.PeakMemoryBytes, r.seen.PeakMemoryBytes)
+	e.Reason, e.Detail = r.cause, r.detail
+	r.mu.Unlock()
+	if err == nil {
+		e.Code = exitCode(state)
+		e.CPUTime = max(e.CPUTime, state.UserTime()+state.SystemTime())
+		if u, ok := state.SysUsage().(*syscall.Rusage); ok && r.box == nil {
+			e.PeakMemoryBytes = max(e.PeakMemoryBytes, u.Maxrss<<10)
+		}
+	}
+	r.out.end()
+	if r.box != nil {
+		code, ran := r.box.exitCode()
+		switch {
+		case ran:
+			e.Code = code
+		case e.Reason == "":
+			e, err = r.neverRan(e)
+		}
+	}
+	if e.Reason == "" && err == nil {
+		r.explain(&e)
+	}
+	r.conclude(e, err)
+}
+
+// neverRan tells a command that is not there from a sandbox that failed: both
+// stand in bubblewrap's words alone.
+func (r *processRun) neverRan(e daemon.Exit) (daemon.Exit, error) {
+	said := strings.TrimSpace(r.out.start())
+	if _, why, ok := strings.Cut(said, "bwrap: execvp "); ok {
+		why = strings.TrimPrefix(why, r.task.Argv[0]+": ")
+		n := notFound(commandDetail(r.task.Argv[0], why))
+		n.Duration = e.Duration
+		return n, nil
+	}
+	if r.group.oomKills() > 0 {
+		e.Reason, e.Detail = daemon.ReasonOutOfMemory, r.memoryDetail()
+		return e, nil
+	}
+	return e, fmt.Errorf("%w: %s", errNoSandbox, said)
+}
+
+// explain finds out whether a limit stands behind an exit that nobody asked for.
+func (r *processRun) explain(e *daemon.Exit) {
+	// A killed child alone is not the job's end: a job that copes exits 0.
+	if e.Code != 0 && r.group.oomKills() > 0 {
+		e.Reason, e.Detail = daemon.ReasonOutOfMemory, r.memoryDetail()
+		return
+	}
+	if limit := r.task.Limits.DiskBytes; limit > 0 {
+		used := diskUsage(r.task.Dir)
+		if used > limit || e.Code != 0 && used == limit || e.Code == 128+int(unix.SIGXFSZ) {
+			e.Reason, e.Detail = daemon.ReasonDiskFull, r.diskDetail()
+		}
+	}
+}
+
+func (r *processRun) conclude(e daemon.Exit, err error) {
+	r.exit, r.err = e, err
+	r.out.end()
+	close(r.ended)
+}
+
+// end asks the job to stop and kills it after grace, or when hurry closes. The
+// first reason stays.
+func (r *processRun) end(reason, detail string, grace time.Duration, hurry <-chan struct{}) {
+	select {
+	case <-r.ended:
+		return
+	default:
+	}
+	r.mu.Lock()
+	if r.cause == "" {
+		r.cause, r.detail = reason, detail
+	}
+	r.mu.Unlock()
+	if grace > 0 {
+		for _, pid := range r.pids() {
+			_ = unix.Kill(pid, unix.SIGTERM)
+			_ = unix.Kill(pid, unix.SIGCONT) // a stopped process sees no signal
+		}
+		t := time.NewTimer(grace)
+		defer t.Stop()
+		select {
+		case <-r.ended:
+			return
+		case <-hurry:
+		case <-t.C:
+		}
+	}
+	r.kill()
+}
+
+// monitor is the process whose end is the job's.
+func (r *processRun) monitor() *os.Process {
+	if r.box != nil {
+		return r.box.monitor
+	}
+	return r.direct.process
+}
+
+// pids are the job's own processes, without the sandbox's.
+func (r *processRun) pids() []int {
+	first := r.monitor().Pid
+	if r.box != nil {
+		first = r.box.first
+	}
+	all := r.group.pids()
+	if len(all) == 0 {
+		all = tree(first)
+		if r.box == nil {
+			all = append(all, first)
+		}
+	}
+	return slices.DeleteFunc(all, func(pid int) bool { return r.box != nil && pid == first })
+}
+
+func (r *processRun) kill() {
+	if r.box != nil {
+		r.box.kill()
+		return
+	}
+	r.direct.kill(r.pids())
+}
+
+// waitAndKill waits for the command and ends what it left running.
+func (r *processRun) waitAndKill(began time.Duration) (*os.ProcessState, time.Duration, error) {
+	if r.direct != nil {
+		return r.direct.wait(r.group, began)
+	}
+	state, err := r.box.monitor.Wait()
+	took := monotonic() - began
+	r.box.kill()
+	r.box.gone()
+	return state, took, err
+}
+
+func (r *processRun) memoryDetail() string {
+	return fmt.Sprintf("The job needed more than its %d MiB of memory.", r.task.Limits.MemoryBytes>>20)
+}
+
+func (r *processRun) diskDetail() string {
+	return fmt.Sprintf("The job wrote more than its %d MiB of disk.", r.task.Limits.DiskBytes>>20)
+}
+
+// exitCode is the shell's: signals count from 128.
+func exitCode(s *os.ProcessState) int {
+	if w, ok := s.Sys().(syscall.WaitStatus); ok && w.Signaled() {
+		return 128 + int(w.Signal())
+	}
+	return s.ExitCode()
+}
+
+// commandDetail is the sentence that a renter reads whose command does not start.
+func commandDetail(command, why string) string {
+	why, _, _ = strings.Cut(strings.TrimSpace(why), "\n")
+	return fmt.Sprintf("The command %q could not be started: %s.", command, strings.ToLower(why))
+}
+
+// firstLine reads a stream to its end and answers its first line.
+func firstLine(r io.Reader) string {
+	b, _ := io.ReadAll(io.LimitReader(r, headSize))
+	_, _ = io.Copy(io.Discard, r)
+	line, _, _ := strings.Cut(strings.TrimSpace(string(b)), "\n")
+	return line
+}
