@@ -1,0 +1,511 @@
+package contract
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/peergpu/peergpu/agent/daemon"
+	"github.com/peergpu/peergpu/agent/runtime"
+)
+
+// RuntimeCase is an adapter of daemon.Runtime under test.
+type RuntimeCase struct {
+	Open func(t *testing.T) daemon.Runtime
+	// Command makes a command of a script in the simulated runtime's language.
+	Command func(script ...string) []string
+	// Trusted runs the suite's jobs as the owner's own.
+	Trusted bool
+}
+
+// Runtime is the contract of daemon.Runtime and daemon.Run.
+func Runtime(t *testing.T, c RuntimeCase) {
+	t.Run("ends", func(t *testing.T) { runtimeEnds(t, c) })
+	t.Run("output", func(t *testing.T) { runtimeOutput(t, c) })
+	t.Run("stop", func(t *testing.T) { runtimeStop(t, c) })
+	t.Run("limits", func(t *testing.T) { runtimeLimits(t, c) })
+	t.Run("surroundings", func(t *testing.T) { runtimeSurroundings(t, c) })
+	t.Run("life cycle", func(t *testing.T) { runtimeLifeCycle(t, c) })
+}
+
+// patience bounds what should take milliseconds on a busy machine.
+const patience = 30 * time.Second
+
+func runtimeEnds(t *testing.T, c RuntimeCase) {
+	for name, want := range map[string]struct {
+		script string
+		code   int
+	}{
+		"a command that succeeds ends with 0":          {"exit 0", 0},
+		"an exit code is passed on":                    {"exit 3", 3},
+		"a script without exit ends with 0":            {"log done", 0},
+		"a command that kills itself counts from 128":  {"signal 9", 137},
+		"a command that terminates itself is no Stop":  {"signal 15", 143},
+		"an exit code of 137 alone is not a limit hit": {"exit 137", 137},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e, _ := c.run(t, c.task(t, want.script))
+			assert.Equal(t, want.code, e.Code)
+			assert.Empty(t, e.Reason)
+			assert.Empty(t, e.Detail)
+		})
+	}
+	t.Run("a command that does not exist is the job's fault, not an error", func(t *testing.T) {
+		t.Parallel()
+		for _, argv := range [][]string{{"no-such-command"}, {"./no-such-file", "x"}} {
+			task := c.task(t)
+			task.Argv = argv
+			e, _ := c.run(t, task)
+			assert.Equal(t, daemon.ReasonCommandNotFound, e.Reason)
+			assert.Equal(t, 127, e.Code)
+			assert.Contains(t, e.Detail, argv[0])
+			assert.Contains(t, e.Detail, "no such file")
+		}
+	})
+	t.Run("a working folder that is not in the bundle is the job's fault", func(t *testing.T) {
+		t.Parallel()
+		task := c.task(t, "exit 0")
+		task.Workdir = "not/there"
+		e, _ := c.run(t, task)
+		assert.Equal(t, daemon.ReasonCommandNotFound, e.Reason)
+		assert.Contains(t, e.Detail, "not/there")
+	})
+	t.Run("the duration is that of the command", func(t *testing.T) {
+		t.Parallel()
+		r := c.Open(t)
+		task := c.task(t, "wait 50ms")
+		require.NoError(t, r.Prepare(t.Context(), task, nil))
+		began := time.Now()
+		e, _ := c.follow(t, c.start(t, r, task))
+		assert.GreaterOrEqual(t, e.Duration, 50*time.Millisecond)
+		assert.LessOrEqual(t, e.Duration, time.Since(began))
+	})
+	t.Run("every Wait answers the same", func(t *testing.T) {
+		t.Parallel()
+		run := c.begin(t, c.task(t, "wait 20ms", "exit 4"))
+		answers := make(chan daemon.Exit)
+		for range 4 {
+			go func() {
+				e, _ := run.Wait(context.Background())
+				answers <- e
+			}()
+		}
+		first := <-answers
+		assert.Equal(t, 4, first.Code)
+		for range 3 {
+			assert.Equal(t, first, <-answers)
+		}
+		again, err := run.Wait(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, first, again)
+	})
+}
+
+func runtimeOutput(t *testing.T, c RuntimeCase) {
+	t.Run("it is whole and in order", func(t *testing.T) {
+		t.Parallel()
+		const size = 3 << 20
+		e, out := c.run(t, c.task(t, fmt.Sprintf("bytes %d", size), "exit 3"))
+		assert.Equal(t, 3, e.Code)
+		assert.True(t, bytes.Equal(runtime.Numbered(size), out), "%d of %d bytes, or not the same", len(out), size)
+	})
+	t.Run("Wait does not need it to be read, and it can be read afterwards", func(t *testing.T) {
+		t.Parallel()
+		run := c.begin(t, c.task(t, "log hello"))
+		_, err := run.Wait(t.Context())
+		require.NoError(t, err)
+		out, err := io.ReadAll(run.Output())
+		require.NoError(t, err)
+		assert.Equal(t, "hello\n", string(out))
+	})
+	t.Run("it arrives while the job runs", func(t *testing.T) {
+		t.Parallel()
+		run := c.begin(t, c.task(t, "log hello", "hang"))
+		assert.Equal(t, "hello\n", c.line(t, run))
+	})
+	t.Run("a job that writes faster than it is read waits", func(t *testing.T) {
+		t.Parallel()
+		task := c.task(t, "bytes 300000", "write after 1")
+		run := c.begin(t, task)
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		_, err := run.Wait(ctx)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.NoFileExists(t, filepath.Join(task.Dir, "after"))
+		_, out := c.follow(t, run)
+		assert.Len(t, out, 300000)
+		assert.FileExists(t, filepath.Join(task.Dir, "after"))
+	})
+	t.Run("a job that nobody reads from can be stopped", func(t *testing.T) {
+		t.Parallel()
+		run := c.begin(t, c.task(t, "bytes 10000000"))
+		require.NoError(t, run.Stop(t.Context(), 50*time.Millisecond))
+	})
+}
+
+func runtimeStop(t *testing.T, c RuntimeCase) {
+	t.Run("a job may end by itself within grace", func(t *testing.T) {
+		t.Parallel()
+		run := c.begin(t, c.task(t, "log ready", "hang"))
+		c.line(t, run)
+		began := time.Now()
+		require.NoError(t, run.Stop(t.Context(), time.Minute))
+		assert.Less(t, time.Since(began), patience)
+		e, err := run.Wait(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, daemon.ReasonStopped, e.Reason)
+		assert.Equal(t, 143, e.Code)
+	})
+	t.Run("a job that ignores SIGTERM is killed after grace", func(t *testing.T) {
+		t.Parallel()
+		const grace = 300 * time.Millisecond
+		run := c.begin(t, c.task(t, "ignore-term", "log ready", "hang"))
+		c.line(t, run)
+		began := time.Now()
+		require.NoError(t, run.Stop(t.Context(), grace))
+		assert.GreaterOrEqual(t, time.Since(began), grace)
+		assert.Less(t, time.Since(began), grace+2*time.Second)
+		e, err := run.Wait(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, daemon.ReasonStopped, e.Reason)
+		assert.Equal(t, 137, e.Code)
+	})
+	t.Run("cancelling its context kills at once", func(t *testing.T) {
+		t.Parallel()
+		run := c.begin(t, c.task(t, "ignore-term", "log ready", "hang"))
+		c.line(t, run)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		began := time.Now()
+		require.NoError(t, run.Stop(ctx, time.Hour))
+		assert.Less(t, time.Since(began), patience)
+	})
+	t.Run("stopping a run that has ended changes nothing", func(t *testing.T) {
+		t.Parallel()
+		run := c.begin(t, c.task(t, "exit 5"))
+		e, _ := c.follow(t, run)
+		require.NoError(t, run.Stop(t.Context(), time.Second))
+		again, err := run.Wait(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, e, again)
+		assert.Empty(t, again.Reason)
+	})
+	t.Run("cancelling the context of Start or Wait does not touch the run", func(t *testing.T) {
+		t.Parallel()
+		r, task := c.Open(t), c.task(t, "wait 100ms", "exit 6")
+		require.NoError(t, r.Prepare(t.Context(), task, nil))
+		ctx, cancel := context.WithCancel(t.Context())
+		run, err := r.Start(ctx, task)
+		require.NoError(t, err)
+		t.Cleanup(func() { assert.NoError(t, run.Cleanup()) })
+		cancel()
+		_, err = run.Wait(ctx)
+		require.ErrorIs(t, err, context.Canceled)
+		e, _ := c.follow(t, run)
+		assert.Equal(t, 6, e.Code)
+	})
+}
+
+func runtimeLimits(t *testing.T, c RuntimeCase) {
+	t.Run("a job that runs too long is a timeout", func(t *testing.T) {
+		t.Parallel()
+		task := c.task(t, "hang")
+		task.Limits.MaxRuntime = 200 * time.Millisecond
+		task.Limits.Grace = 20 * time.Second
+		e, _ := c.run(t, task)
+		assert.Equal(t, daemon.ReasonTimeout, e.Reason)
+		assert.Contains(t, e.Detail, "200ms")
+		assert.Equal(t, 143, e.Code)
+		assert.GreaterOrEqual(t, e.Duration, 200*time.Millisecond)
+	})
+	t.Run("a job that ignores its timeout is killed after grace", func(t *testing.T) {
+		t.Parallel()
+		task := c.task(t, "ignore-term", "hang")
+		task.Limits.MaxRuntime = 300 * time.Millisecond
+		task.Limits.Grace = 100 * time.Millisecond
+		e, _ := c.run(t, task)
+		assert.Equal(t, daemon.ReasonTimeout, e.Reason)
+		assert.Equal(t, 137, e.Code)
+	})
+	t.Run("too much memory is not an exit code", func(t *testing.T) {
+		t.Parallel()
+		task := c.task(t, "memory 200000000", "exit 0")
+		task.Limits.MemoryBytes = 64 << 20
+		e, _ := c.run(t, task)
+		assert.Equal(t, daemon.ReasonOutOfMemory, e.Reason)
+		assert.Contains(t, e.Detail, "64 MiB")
+		assert.NotZero(t, e.Code)
+	})
+	t.Run("a full disk is not an exit code", func(t *testing.T) {
+		t.Parallel()
+		task := c.task(t, "write a 700000", "write b 700000", "write c 700000", "hang")
+		task.Limits.DiskBytes = 1 << 20
+		e, _ := c.run(t, task)
+		assert.Equal(t, daemon.ReasonDiskFull, e.Reason)
+		assert.Contains(t, e.Detail, "1 MiB")
+	})
+	t.Run("one file beyond the disk limit is a full disk too", func(t *testing.T) {
+		t.Parallel()
+		task := c.task(t, "write a 3000000", "hang")
+		task.Limits.DiskBytes = 1 << 20
+		e, _ := c.run(t, task)
+		assert.Equal(t, daemon.ReasonDiskFull, e.Reason)
+	})
+	t.Run("a job within its limits meets none", func(t *testing.T) {
+		t.Parallel()
+		task := c.task(t, "write a 500000", "memory 10000000", "exit 7")
+		task.Limits = daemon.Limits{
+			CPUMilli: 1000, MemoryBytes: 256 << 20, PIDs: 64, ShmBytes: 16 << 20, DiskBytes: 8 << 20,
+			MaxRuntime: time.Minute, Grace: time.Second,
+		}
+		e, _ := c.run(t, task)
+		assert.Equal(t, 7, e.Code, e.Detail)
+		assert.Empty(t, e.Reason)
+	})
+}
+
+func runtimeSurroundings(t *testing.T, c RuntimeCase) {
+	t.Run("the environment is the job's own and nothing of the agent's", func(t *testing.T) {
+		t.Parallel()
+		task := c.task(t, "environ")
+		task.Env = []string{"GREETING=hello world", "EMPTY=", "QUOTES='\"$HOME\"", "LANG=xx", "CUDA_VISIBLE_DEVICES=0"}
+		_, out := c.run(t, task)
+		got := map[string]string{}
+		for _, line := range strings.Split(strings.TrimSpace(string(out)), "\n") {
+			k, v, _ := strings.Cut(line, "=")
+			got[k] = v
+		}
+		for _, k := range []string{"PATH", "HOME", "TMPDIR"} {
+			assert.NotEmpty(t, got[k], k)
+			delete(got, k)
+		}
+		delete(got, "PWD")
+		assert.Equal(t, map[string]string{
+			"GREETING": "hello world", "EMPTY": "", "QUOTES": "'\"$HOME\"", "LANG": "xx",
+			"CUDA_VISIBLE_DEVICES": "", "NVIDIA_VISIBLE_DEVICES": "void",
+		}, got)
+	})
+	t.Run("the command starts in its working folder", func(t *testing.T) {
+		t.Parallel()
+		for _, workdir := range []string{"", "a/b"} {
+			task := c.task(t, "cwd", "write here 1")
+			require.NoError(t, os.MkdirAll(filepath.Join(task.Dir, workdir), 0o755))
+			task.Workdir = workdir
+			_, out := c.run(t, task)
+			assert.Equal(t, workdir, strings.Trim(strings.TrimPrefix(strings.TrimPrefix(
+				strings.TrimSpace(string(out)), task.Dir), daemon.WorkDir), "/"))
+			assert.FileExists(t, filepath.Join(task.Dir, workdir, "here"))
+		}
+	})
+	t.Run("it reads the bundle and leaves results, which stay after Cleanup", func(t *testing.T) {
+		t.Parallel()
+		task := c.task(t, "cat data/in.txt", "write out/result 12345")
+		require.NoError(t, os.MkdirAll(filepath.Join(task.Dir, "data"), 0o700))
+		require.NoError(t, os.WriteFile(filepath.Join(task.Dir, "data/in.txt"), []byte("from the bundle"), 0o600))
+		run := c.begin(t, task)
+		e, out := c.follow(t, run)
+		assert.Equal(t, "from the bundle", string(out))
+		assert.Zero(t, e.Code)
+		require.NoError(t, run.Cleanup())
+		i, err := os.Stat(filepath.Join(task.Dir, "out/result"))
+		require.NoError(t, err)
+		assert.EqualValues(t, 12345, i.Size())
+	})
+	t.Run("inputs can be read, and the originals not changed", func(t *testing.T) {
+		t.Parallel()
+		source := t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(source, "weights"), []byte("original"), 0o600))
+		task := c.task(t, "cat inputs/model/weights", "cat one.bin", "write inputs/model/weights 3", "write one.bin 3")
+		task.Inputs = []daemon.Input{
+			{Source: source, Target: "inputs/model"},
+			{Source: filepath.Join(source, "weights"), Target: "one.bin"},
+		}
+		_, out := c.run(t, task)
+		assert.Equal(t, "originaloriginal", string(out[:min(16, len(out))]))
+		b, err := os.ReadFile(filepath.Join(source, "weights"))
+		require.NoError(t, err)
+		assert.Equal(t, "original", string(b))
+	})
+	t.Run("runs do not get in each other's way", func(t *testing.T) {
+		t.Parallel()
+		r := c.Open(t)
+		var runs []daemon.Run
+		for i := range 8 {
+			task := c.task(t, fmt.Sprintf("log job %d", i), "wait 30ms", fmt.Sprintf("exit %d", i))
+			require.NoError(t, r.Prepare(t.Context(), task, nil))
+			runs = append(runs, c.start(t, r, task))
+		}
+		for i, run := range runs {
+			e, out := c.follow(t, run)
+			assert.Equal(t, i, e.Code)
+			assert.Equal(t, fmt.Sprintf("job %d\n", i), string(out))
+		}
+	})
+}
+
+func runtimeLifeCycle(t *testing.T, c RuntimeCase) {
+	t.Run("Probe finds what Info promises", func(t *testing.T) {
+		t.Parallel()
+		r := c.Open(t)
+		report, err := r.Probe(t.Context())
+		require.NoError(t, err)
+		assert.NotEmpty(t, report.Commands)
+		assert.Contains(t, []string{daemon.EnforcedCgroup, daemon.EnforcedWatched}, report.Memory)
+		assert.NotEmpty(t, r.Info().Name)
+		assert.NotEmpty(t, r.Info().Isolation)
+	})
+	t.Run("preparing twice is harmless, and its progress grows", func(t *testing.T) {
+		t.Parallel()
+		r := c.Open(t)
+		source := filepath.Join(t.TempDir(), "in")
+		require.NoError(t, os.WriteFile(source, make([]byte, 4096), 0o644))
+		task := c.task(t, "exit 0")
+		task.Inputs = []daemon.Input{{Source: source, Target: "in"}}
+		for range 2 {
+			last := int64(-1)
+			require.NoError(t, r.Prepare(t.Context(), task, func(p daemon.Progress) {
+				assert.GreaterOrEqual(t, p.Done, last)
+				assert.LessOrEqual(t, p.Done, p.Total)
+				last = p.Done
+			}))
+		}
+		e, _ := c.follow(t, c.start(t, r, task))
+		assert.Zero(t, e.Code)
+	})
+	t.Run("a cancelled Prepare stops", func(t *testing.T) {
+		t.Parallel()
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		require.ErrorIs(t, c.Open(t).Prepare(ctx, c.task(t, "exit 0"), nil), context.Canceled)
+	})
+	t.Run("an attempt that runs already is refused, until Cleanup", func(t *testing.T) {
+		t.Parallel()
+		r, task := c.Open(t), c.task(t, "hang")
+		require.NoError(t, r.Prepare(t.Context(), task, nil))
+		run := c.start(t, r, task)
+		_, err := r.Start(t.Context(), task)
+		require.ErrorContains(t, err, "runs already")
+		require.NoError(t, run.Cleanup())
+		c.start(t, r, task)
+	})
+	t.Run("Cleanup ends what runs, and may be called again", func(t *testing.T) {
+		t.Parallel()
+		run := c.begin(t, c.task(t, "ignore-term", "log ready", "hang"))
+		c.line(t, run)
+		require.NoError(t, run.Cleanup())
+		require.NoError(t, run.Cleanup())
+		e, err := run.Wait(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, daemon.ReasonStopped, e.Reason)
+		n, err := run.Output().Read(make([]byte, 10))
+		assert.Zero(t, n)
+		assert.ErrorIs(t, err, io.EOF)
+	})
+	t.Run("Usage counts, during the run and after it", func(t *testing.T) {
+		t.Parallel()
+		run := c.begin(t, c.task(t, "memory 20000000", "log ready", "hang"))
+		c.line(t, run)
+		assert.GreaterOrEqual(t, run.Usage().PeakMemoryBytes, int64(0))
+		require.NoError(t, run.Stop(t.Context(), 0))
+		assert.GreaterOrEqual(t, run.Usage().CPUTime, time.Duration(0))
+	})
+	t.Run("Sweep leaves the runs of this process alone", func(t *testing.T) {
+		t.Parallel()
+		r, task := c.Open(t), c.task(t, "log ready", "wait 50ms", "exit 9")
+		require.NoError(t, r.Prepare(t.Context(), task, nil))
+		run := c.start(t, r, task)
+		c.line(t, run)
+		require.NoError(t, r.Sweep(t.Context()))
+		e, _ := c.follow(t, run)
+		assert.Equal(t, 9, e.Code)
+		assert.Empty(t, e.Reason)
+	})
+	t.Run("an attempt that never ran cannot be attached", func(t *testing.T) {
+		t.Parallel()
+		_, err := c.Open(t).Attach(t.Context(), c.task(t, "exit 0"), 0)
+		require.ErrorIs(t, err, daemon.ErrGone)
+	})
+	for name, spoil := range map[string]func(*daemon.Task){
+		"no command":                  func(t *daemon.Task) { t.Argv = nil },
+		"an empty command":            func(t *daemon.Task) { t.Argv = []string{""} },
+		"a NUL in the command":        func(t *daemon.Task) { t.Argv = append(t.Argv, "a\x00b") },
+		"a NUL in the environment":    func(t *daemon.Task) { t.Env = []string{"A=\x00"} },
+		"a variable without a name":   func(t *daemon.Task) { t.Env = []string{"=x"} },
+		"a job id that is a path":     func(t *daemon.Task) { t.JobID = "../x" },
+		"a folder that is not there":  func(t *daemon.Task) { t.Dir += "/nothing" },
+		"a relative folder":           func(t *daemon.Task) { t.Dir = "x" },
+		"a working folder outside":    func(t *daemon.Task) { t.Workdir = "../.." },
+		"an input that leaves":        func(t *daemon.Task) { t.Inputs = []daemon.Input{{Source: "/etc/hosts", Target: "../x"}} },
+		"an input in place of it all": func(t *daemon.Task) { t.Inputs = []daemon.Input{{Source: "/etc", Target: "."}} },
+	} {
+		t.Run("refused: "+name, func(t *testing.T) {
+			t.Parallel()
+			r, task := c.Open(t), c.task(t, "exit 0")
+			spoil(&task)
+			require.Error(t, r.Prepare(t.Context(), task, nil))
+			_, err := r.Start(t.Context(), task)
+			require.Error(t, err)
+		})
+	}
+}
+
+var jobs atomic.Int64
+
+// task is a task of its own with a script.
+func (c RuntimeCase) task(t *testing.T, script ...string) daemon.Task {
+	return daemon.Task{
+		JobID: fmt.Sprintf("job-%d-%d", os.Getpid(), jobs.Add(1)), Attempt: 1,
+		Argv: c.Command(script...), Dir: t.TempDir(), Trusted: c.Trusted,
+	}
+}
+
+// begin prepares and starts a task in a runtime of its own.
+func (c RuntimeCase) begin(t *testing.T, task daemon.Task) daemon.Run {
+	r := c.Open(t)
+	require.NoError(t, r.Prepare(t.Context(), task, nil))
+	return c.start(t, r, task)
+}
+
+func (c RuntimeCase) start(t *testing.T, r daemon.Runtime, task daemon.Task) daemon.Run {
+	run, err := r.Start(t.Context(), task)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, run.Cleanup()) })
+	return run
+}
+
+// follow reads a run to its end.
+func (c RuntimeCase) follow(t *testing.T, run daemon.Run) (daemon.Exit, []byte) {
+	out, err := io.ReadAll(run.Output())
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	e, err := run.Wait(ctx)
+	require.NoError(t, err)
+	return e, out
+}
+
+func (c RuntimeCase) run(t *testing.T, task daemon.Task) (daemon.Exit, []byte) {
+	return c.follow(t, c.begin(t, task))
+}
+
+// line reads the first line, byte by byte, so that nothing of the next is lost.
+func (c RuntimeCase) line(t *testing.T, run daemon.Run) string {
+	var line []byte
+	for b := make([]byte, 1); len(line) == 0 || line[len(line)-1] != '\n'; {
+		n, err := run.Output().Read(b)
+		require.NoError(t, err)
+		line = append(line, b[:n]...)
+	}
+	return string(line)
+}

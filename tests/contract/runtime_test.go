@@ -1,0 +1,89 @@
+package contract
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/peergpu/peergpu/agent/daemon"
+	"github.com/peergpu/peergpu/agent/runtime"
+)
+
+func TestSimulatedRuntime(t *testing.T) {
+	t.Parallel()
+	Runtime(t, RuntimeCase{
+		Open:    func(*testing.T) daemon.Runtime { return runtime.NewSimulated(time.Now) },
+		Command: func(script ...string) []string { return append([]string{"simulate"}, script...) },
+	})
+}
+
+func TestProcessRuntimeInTheSandbox(t *testing.T) {
+	t.Parallel()
+	if _, err := runtime.NewProcess(t.Context(), runtime.Options{Dir: t.TempDir()}); err != nil {
+		if os.Getenv("CI") == "true" {
+			require.NoError(t, err)
+		}
+		t.Skip(err)
+	}
+	Runtime(t, RuntimeCase{Open: process(runtime.Options{}), Command: shell})
+}
+
+func TestProcessRuntimeWithoutSandbox(t *testing.T) {
+	t.Parallel()
+	Runtime(t, RuntimeCase{Open: process(runtime.Options{Unsandboxed: true}), Command: shell, Trusted: true})
+}
+
+func process(o runtime.Options) func(t *testing.T) daemon.Runtime {
+	return func(t *testing.T) daemon.Runtime {
+		o.Dir = t.TempDir()
+		r, err := runtime.NewProcess(t.Context(), o)
+		require.NoError(t, err)
+		return r
+	}
+}
+
+// shell translates a script of the simulated runtime for /bin/sh.
+func shell(script ...string) []string {
+	lines := []string{"exec 2>/dev/null"}
+	for _, step := range script {
+		verb, args, _ := strings.Cut(step, " ")
+		lines = append(lines, shellStep(verb, args))
+	}
+	return []string{"sh", "-c", strings.Join(lines, "\n")}
+}
+
+func shellStep(verb, args string) string {
+	first, second, _ := strings.Cut(args, " ")
+	switch verb {
+	case "log":
+		return fmt.Sprintf("printf '%%s\\n' '%s'", args)
+	case "bytes":
+		return "seq 1 99999999 | head -c " + args
+	case "environ":
+		return "tr '\\0' '\\n' < /proc/$$/environ"
+	case "cwd":
+		return "pwd"
+	case "cat":
+		return "cat " + args
+	case "write":
+		return fmt.Sprintf("mkdir -p \"$(dirname %s)\"; head -c %s /dev/zero > %s || exit 1", first, second, first)
+	case "wait":
+		d, _ := time.ParseDuration(args)
+		return fmt.Sprintf("sleep %f", d.Seconds())
+	case "memory":
+		return fmt.Sprintf("head -c %s /dev/zero | tail > /dev/null || exit 1", args)
+	case "ignore-term":
+		return "trap '' TERM"
+	case "hang":
+		return "sleep 100000"
+	case "exit":
+		return "exit " + args
+	case "signal":
+		return "kill -" + args + " $$"
+	}
+	return "exit 99"
+}
