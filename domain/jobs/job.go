@@ -71,6 +71,7 @@ type Draft struct {
 	SealedEnv   []byte
 	Currency    string
 	Rerun       *Snapshot // what it repeats
+	RunVersion  int       // 1 for the first of its origin
 	Idempotency Idempotency
 }
 
@@ -82,16 +83,13 @@ func New(d Draft, now time.Time) (*Job, error) {
 	}
 	j := &Job{s: Snapshot{
 		ID: d.ID, Renter: d.Renter, Spec: spec, SealedEnv: d.SealedEnv, Currency: d.Currency,
-		Origin: d.ID, RunVersion: 1, CreatedAt: now, Idempotency: d.Idempotency,
+		Origin: d.ID, RunVersion: d.RunVersion, CreatedAt: now, Idempotency: d.Idempotency,
 	}}
 	if d.Rerun != nil {
 		j.s.RerunOf, j.s.Origin, j.s.Bundle = d.Rerun.ID, d.Rerun.Origin, d.Rerun.Bundle
 	}
 	return j, j.move(Pending, now, Happening{})
 }
-
-// Number sets which version of its origin the job is; the first is 1.
-func (j *Job) Number(version int) { j.s.RunVersion = version }
 
 // Restore makes an aggregate of what storage kept.
 func Restore(s Snapshot) *Job { return &Job{s: s} }
@@ -264,3 +262,6 @@ func (j *Job) fail(reason Reason, detail string, now time.Time) error {
 	j.s.Reason, j.s.Detail = reason, detail
 	return j.move(Failed, now, Happening{})
 }
+
+// Measure keeps what the job wrote into its metrics.json; it must be valid JSON.
+func (j *Job) Measure(metrics []byte) { j.s.Metrics = slices.Clone(metrics) }

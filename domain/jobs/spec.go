@@ -218,22 +218,22 @@ func (s Spec) checkNeeds(p *domain.Problems) {
 
 func (s Spec) checkPaths(p *domain.Problems) {
 	for i, glob := range s.Outputs {
-		if _, err := path.Match(strings.ReplaceAll(glob, "**", "*"), ""); err != nil || !local(glob) {
+		if _, err := path.Match(strings.ReplaceAll(glob, "**", "*"), ""); err != nil || !LocalPath(glob) {
 			p.Add(pointer("/outputs", i, ""), "invalid", "a glob below the working folder, such as outputs/**")
 		}
 	}
 	for i, in := range s.Inputs {
-		if !local(in.Path) {
+		if !LocalPath(in.Path) {
 			p.Add(pointer("/inputs", i, "path"), "invalid", "a path below the working folder")
 		}
 	}
-	if s.Checkpoint != "" && !local(s.Checkpoint) {
+	if s.Checkpoint != "" && !LocalPath(s.Checkpoint) {
 		p.Add("/checkpoint/path", "invalid", "a path below the working folder")
 	}
 }
 
-// local says that a slash path stays below the folder that it starts in.
-func local(p string) bool {
+// LocalPath says that a slash path stays below the folder that it starts in.
+func LocalPath(p string) bool {
 	return p != "" && !strings.HasPrefix(p, "/") && !strings.ContainsAny(p, "\\\x00") &&
 		path.Clean(p) != ".." && !strings.HasPrefix(path.Clean(p), "../")
 }

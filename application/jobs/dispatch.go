@@ -1,0 +1,139 @@
+package jobs
+
+import (
+	"context"
+	"time"
+
+	"github.com/peergpu/peergpu/domain"
+	"github.com/peergpu/peergpu/domain/jobs"
+	"github.com/peergpu/peergpu/ports"
+)
+
+// Order is what a host has to do: run an attempt, or stop it.
+type Order struct {
+	Job     jobs.Snapshot
+	Attempt jobs.Attempt
+	Cancel  bool // stop it; the fields below are empty
+	Env     []EnvValue
+	Bundle  *ports.SignedRequest // where the ZIP is fetched; nil without one
+	Limits  OrderLimits
+}
+
+// OrderLimits bounds an attempt on its host.
+type OrderLimits struct {
+	CPUMilli      int64
+	MemoryBytes   int64
+	DiskBytes     int64
+	PIDs          int
+	LogBytes      int64
+	ArtifactBytes int64
+	ArtifactFiles int
+}
+
+// StartBy is how long an order to run may wait on its way to the start.
+const StartBy = 10 * time.Minute
+
+// Orders is what the agent's host has not confirmed yet. The rows of jobs are the truth
+// about it: a gateway asks when it is woken, when a host connects, and on its tick.
+func (s *Service) Orders(ctx context.Context, who domain.Actor) ([]Order, error) {
+	if who.Host.IsZero() {
+		return nil, domain.Unauthenticated("only agents have orders")
+	}
+	held, err := s.held(ctx, who.Host)
+	if err != nil {
+		return nil, err
+	}
+	var orders []Order
+	for _, j := range held {
+		a := *j.Current()
+		switch {
+		case j.State == jobs.Cancelling:
+			orders = append(orders, Order{Job: j, Attempt: a, Cancel: true})
+		case j.State == jobs.Assigned && a.AcceptedAt.IsZero():
+			o, err := s.order(ctx, j, a)
+			if err != nil {
+				return orders, err
+			}
+			orders = append(orders, o)
+		}
+	}
+	return orders, nil
+}
+
+// held lists the jobs whose active attempt is on the host.
+func (s *Service) held(ctx context.Context, host domain.ID) ([]jobs.Snapshot, error) {
+	all, err := s.Jobs.List(ctx, ports.JobFilter{
+		Host: host, States: []jobs.State{jobs.Assigned, jobs.Running, jobs.Cancelling},
+	}, ports.Page{Limit: 1000})
+	if err != nil {
+		return nil, err
+	}
+	var held []jobs.Snapshot
+	for _, j := range all {
+		if a := j.Current(); a != nil && a.Host == host && a.Active() {
+			held = append(held, j)
+		}
+	}
+	return held, nil
+}
+
+func (s *Service) order(ctx context.Context, j jobs.Snapshot, a jobs.Attempt) (Order, error) {
+	o := Order{Job: j, Attempt: a, Limits: s.limits(j, a)}
+	var err error
+	if o.Env, err = s.unseal(j); err != nil {
+		return o, err
+	}
+	if j.Bundle.Key != "" {
+		get, err := s.Blobs.SignGet(ctx, j.Bundle.Key, ports.GetOptions{Expires: StartBy + 5*time.Minute})
+		if err != nil {
+			return o, err
+		}
+		o.Bundle = &get
+	}
+	return o, nil
+}
+
+// limits is what the job asked for, or else its slots' share of the machine.
+func (s *Service) limits(j jobs.Snapshot, a jobs.Attempt) OrderLimits {
+	l := OrderLimits{
+		CPUMilli: j.Spec.Needs.CPUMilli, MemoryBytes: j.Spec.Needs.MemoryMB << 20, DiskBytes: j.Spec.Needs.DiskMB << 20,
+		PIDs: s.settings.PIDs, LogBytes: s.settings.LogBytes,
+		ArtifactBytes: s.settings.ArtifactBytes, ArtifactFiles: s.settings.ArtifactFiles,
+	}
+	var share OrderLimits
+	for _, slot := range s.fleet.slots(a.Devices) {
+		share.CPUMilli += slot.CPUMilli
+		share.MemoryBytes += slot.MemoryMB << 20
+		share.DiskBytes += slot.DiskMB << 20
+	}
+	if l.CPUMilli == 0 {
+		l.CPUMilli = share.CPUMilli
+	}
+	if l.MemoryBytes == 0 {
+		l.MemoryBytes = share.MemoryBytes
+	}
+	if l.DiskBytes == 0 {
+		l.DiskBytes = share.DiskBytes
+	}
+	return l
+}
+
+// Cancel stops a job of the renter, or any for an admin.
+func (s *Service) Cancel(ctx context.Context, who domain.Actor, id domain.ID) (jobs.Snapshot, error) {
+	if err := who.Allow(domain.ScopeJobsWrite); err != nil {
+		return jobs.Snapshot{}, err
+	}
+	j, err := s.get(ctx, who, id)
+	if err != nil {
+		return j, err
+	}
+	reason := jobs.ReasonCancelledByRenter
+	if j.Renter != who.User {
+		reason = jobs.ReasonCancelledByAdmin
+	}
+	j, err = s.update(ctx, id, func(j *jobs.Job) error { return j.Cancel(reason, s.Clock.Now()) })
+	if err == nil && j.State == jobs.Cancelling {
+		s.Channels.Wake(j.Current().Host)
+	}
+	return j, err
+}

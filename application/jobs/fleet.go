@@ -1,0 +1,196 @@
+package jobs
+
+import (
+	"sync"
+	"time"
+
+	"github.com/peergpu/peergpu/domain"
+	"github.com/peergpu/peergpu/domain/jobs"
+	"github.com/peergpu/peergpu/ports"
+)
+
+// fleet is this replica's picture of the market and of the jobs that wait. It is a
+// hint: the database decides who gets a device. What is reserved here is occupied at
+// once, so that the submits of one replica never race each other.
+type fleet struct {
+	mu      sync.Mutex
+	index   *jobs.Index
+	waiting *jobs.Waiting
+	offers  map[domain.ID]ports.Offer            // by device
+	byHost  map[domain.ID]map[domain.ID]struct{} // host → devices
+	ready   map[domain.ID]struct{}               // hosts with news for those who wait
+	doubt   bool                                 // occupancy has to be read again
+	news    chan struct{}
+}
+
+func newFleet() *fleet {
+	return &fleet{
+		index: jobs.NewIndex(), waiting: jobs.NewWaiting(), offers: map[domain.ID]ports.Offer{},
+		byHost: map[domain.ID]map[domain.ID]struct{}{}, ready: map[domain.ID]struct{}{}, news: make(chan struct{}, 1),
+	}
+}
+
+// reserve finds the best host and marks its devices as taken.
+func (f *fleet) reserve(r jobs.Request) (jobs.Lease, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	choice, ok := f.index.Match(r)
+	if !ok {
+		return jobs.Lease{}, false
+	}
+	lease := jobs.Lease{Host: choice.HostID, HourlyPrice: choice.Price, Why: choice.Sum}
+	for _, id := range choice.Devices {
+		o := f.offers[id]
+		lease.HostName, lease.HostOwner = o.HostName, o.Owner
+		lease.Devices = append(lease.Devices, jobs.Device{ID: id, UUID: o.UUID, Model: o.GPUModel})
+	}
+	f.index.Occupy(choice.Devices...)
+	return lease, true
+}
+
+// slots gives what is known of the devices of a lease.
+func (f *fleet) slots(devices []jobs.Device) []jobs.Slot {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var slots []jobs.Slot
+	for _, d := range devices {
+		if slot, ok := f.index.Lookup(d.ID); ok {
+			slots = append(slots, slot)
+		}
+	}
+	return slots
+}
+
+// refused notes that the database gave the devices to somebody else: they stay
+// occupied here until occupancy is read again.
+func (f *fleet) refused() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.doubt = true
+}
+
+// doubtful says whether occupancy has to be read again, and forgets it.
+func (f *fleet) doubtful() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	d := f.doubt
+	f.doubt = false
+	return d
+}
+
+// occupy marks exactly these devices as taken, and all others as free.
+func (f *fleet) occupy(devices map[domain.ID]struct{}) {
+	f.mu.Lock()
+	for id, o := range f.offers {
+		slot, _ := f.index.Lookup(id)
+		if _, taken := devices[id]; taken != slot.Occupied {
+			if taken {
+				f.index.Occupy(id)
+			} else {
+				f.index.Free(id)
+				f.ready[o.HostID] = struct{}{}
+			}
+		}
+	}
+	f.mu.Unlock()
+	f.signal()
+}
+
+// free gives devices back and lets those who wait have a look at the host.
+func (f *fleet) free(host domain.ID, devices ...domain.ID) {
+	f.mu.Lock()
+	f.index.Free(devices...)
+	f.ready[host] = struct{}{}
+	f.mu.Unlock()
+	f.signal()
+}
+
+// replace sets what is known of a host's devices; those that are not named are gone.
+func (f *fleet) replace(host domain.ID, offers []ports.Offer) {
+	f.mu.Lock()
+	gone := f.byHost[host]
+	f.byHost[host] = map[domain.ID]struct{}{}
+	for _, o := range offers {
+		known, ok := f.index.Lookup(o.DeviceID)
+		o.Occupied = ok && known.Occupied
+		f.index.Upsert(o.Slot)
+		f.offers[o.DeviceID] = o
+		f.byHost[host][o.DeviceID] = struct{}{}
+		delete(gone, o.DeviceID)
+	}
+	for id := range gone {
+		f.index.Remove(id)
+		delete(f.offers, id)
+	}
+	f.ready[host] = struct{}{}
+	f.mu.Unlock()
+	f.signal()
+}
+
+// park lets a job wait. Because a device may have become free between the match that
+// failed and this call, the hosts that could serve it are looked at again.
+func (f *fleet) park(job domain.ID, r jobs.Request, since time.Time) {
+	f.mu.Lock()
+	f.waiting.Park(job, r, since)
+	if choice, ok := f.index.Match(r); ok {
+		f.ready[choice.HostID] = struct{}{}
+	}
+	f.mu.Unlock()
+	f.signal()
+}
+
+func (f *fleet) unpark(job domain.ID) {
+	f.mu.Lock()
+	f.waiting.Unpark(job)
+	f.mu.Unlock()
+}
+
+func (f *fleet) waits(job domain.ID) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.waiting.Waits(job)
+}
+
+// next takes a host with news and the jobs that it could serve, longest waiting first,
+// at most limit of them.
+func (f *fleet) next(limit int) (candidates []domain.ID, more bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for host := range f.ready {
+		delete(f.ready, host)
+		for job := range f.waiting.Wake(f.index.FreeSlots(host)) {
+			candidates = append(candidates, job)
+			if len(candidates) == limit {
+				break
+			}
+		}
+		return candidates, true
+	}
+	return nil, false
+}
+
+func (f *fleet) signal() {
+	select {
+	case f.news <- struct{}{}:
+	default:
+	}
+}
+
+func (f *fleet) explain(r jobs.Request) jobs.Exclusions {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.index.Explain(r)
+}
+
+func (f *fleet) dearest(r jobs.Request) (domain.Micros, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.index.Dearest(r)
+}
+
+// match finds the best host without taking it.
+func (f *fleet) match(r jobs.Request) (jobs.Choice, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.index.Match(r)
+}

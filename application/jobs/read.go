@@ -1,0 +1,163 @@
+package jobs
+
+import (
+	"context"
+	"path"
+	"time"
+
+	"github.com/peergpu/peergpu/domain"
+	"github.com/peergpu/peergpu/domain/jobs"
+	"github.com/peergpu/peergpu/ports"
+)
+
+// View is a job as its renter sees it.
+type View struct {
+	jobs.Snapshot
+	ArtifactCount int
+	ArtifactBytes int64
+	LogBytes      int64
+	// Waiting says which constraint excludes how many hosts; nil unless it is queued.
+	Waiting *jobs.Exclusions
+}
+
+// Get shows one job.
+func (s *Service) Get(ctx context.Context, who domain.Actor, id domain.ID) (View, error) {
+	if err := who.Allow(domain.ScopeJobsRead); err != nil {
+		return View{}, err
+	}
+	j, err := s.get(ctx, who, id)
+	if err != nil {
+		return View{}, err
+	}
+	return s.view(ctx, j)
+}
+
+func (s *Service) view(ctx context.Context, j jobs.Snapshot) (View, error) {
+	v := View{Snapshot: j}
+	if j.State == jobs.Queued {
+		e := s.fleet.explain(s.request(ctx, j))
+		v.Waiting = &e
+	}
+	a := j.Current()
+	if a == nil {
+		return v, nil
+	}
+	files, err := s.Artifacts.List(ctx, j.ID, a.Number, false)
+	if err != nil {
+		return v, err
+	}
+	for _, f := range files {
+		v.ArtifactCount++
+		v.ArtifactBytes += f.Size
+	}
+	v.LogBytes = a.LogBytes
+	if a.Active() {
+		v.LogBytes, err = s.Logs.Size(ctx, j.ID, a.Number)
+	}
+	return v, err
+}
+
+// List shows the renter's jobs, newest first; an admin sees everybody's.
+func (s *Service) List(ctx context.Context, who domain.Actor, states []jobs.State, p ports.Page) ([]jobs.Snapshot, error) {
+	if err := who.Allow(domain.ScopeJobsRead); err != nil {
+		return nil, err
+	}
+	return s.Jobs.List(ctx, ports.JobFilter{Renter: who.User, States: states}, p)
+}
+
+// OnHost shows the jobs that had an attempt on a host. The caller has checked that the
+// host is the actor's.
+func (s *Service) OnHost(ctx context.Context, host domain.ID, p ports.Page) ([]jobs.Snapshot, error) {
+	return s.Jobs.List(ctx, ports.JobFilter{Host: host}, p)
+}
+
+// Versions lists the runs of one job, newest first.
+func (s *Service) Versions(ctx context.Context, who domain.Actor, id domain.ID, p ports.Page) ([]jobs.Snapshot, error) {
+	if err := who.Allow(domain.ScopeJobsRead); err != nil {
+		return nil, err
+	}
+	j, err := s.get(ctx, who, id)
+	if err != nil {
+		return nil, err
+	}
+	return s.Jobs.List(ctx, ports.JobFilter{Renter: j.Renter, Origin: j.Origin}, p)
+}
+
+// Timeline is what happened to a job, with causes, after a position.
+func (s *Service) Timeline(ctx context.Context, who domain.Actor, id domain.ID, after int64, limit int) ([]domain.Event, error) {
+	if err := who.Allow(domain.ScopeJobsRead); err != nil {
+		return nil, err
+	}
+	if _, err := s.get(ctx, who, id); err != nil {
+		return nil, err
+	}
+	return s.Jobs.Events(ctx, id, after, limit)
+}
+
+// Results lists the confirmed files of a job's latest attempt.
+func (s *Service) Results(ctx context.Context, who domain.Actor, id domain.ID) (jobs.Snapshot, []ports.Artifact, error) {
+	if err := who.Allow(domain.ScopeJobsRead); err != nil {
+		return jobs.Snapshot{}, nil, err
+	}
+	j, err := s.get(ctx, who, id)
+	if err != nil || j.Attempt() == 0 {
+		return j, nil, err
+	}
+	files, err := s.Artifacts.List(ctx, id, j.Attempt(), false)
+	return j, files, err
+}
+
+// LinkTTL is how long a signed download is good.
+const LinkTTL = time.Minute
+
+// Download signs a link to one file.
+func (s *Service) Download(ctx context.Context, who domain.Actor, id, artifact domain.ID) (ports.SignedRequest, error) {
+	if err := who.Allow(domain.ScopeJobsRead); err != nil {
+		return ports.SignedRequest{}, err
+	}
+	if _, err := s.get(ctx, who, id); err != nil {
+		return ports.SignedRequest{}, err
+	}
+	a, err := s.Artifacts.Get(ctx, id, artifact)
+	if err != nil {
+		return ports.SignedRequest{}, err
+	}
+	return s.Blobs.SignGet(ctx, a.BlobKey, ports.GetOptions{Filename: path.Base(a.Path), Expires: LinkTTL})
+}
+
+// Estimate is the plan before any money.
+type Estimate struct {
+	jobs.Exclusions
+	Choice *jobs.Choice // where it would run now; nil: nowhere
+	Hold   domain.Micros
+	// Expected is what it should cost there: the price for the expected run.
+	Expected domain.Micros
+	Credit   domain.Micros
+	// NoPrice says that nothing gives a price to hold the money by.
+	NoPrice bool
+}
+
+// Estimate tells where a job would run, what would be held and what keeps other hosts
+// from it. It stores nothing. A visitor may ask too.
+func (s *Service) Estimate(ctx context.Context, who domain.Actor, spec jobs.Spec) (Estimate, error) {
+	spec = spec.WithDefaults()
+	if err := spec.Check(); err != nil {
+		return Estimate{}, err
+	}
+	draft := jobs.Snapshot{Spec: spec, Renter: who.User}
+	request := s.request(ctx, draft)
+	e := Estimate{Exclusions: s.fleet.explain(request)}
+	if choice, ok := s.fleet.match(request); ok {
+		e.Choice = &choice
+		e.Expected = domain.Cost(choice.Price, 1, request.ExpectedRun.Milliseconds())
+	}
+	var err error
+	e.Hold, err = s.holdFor(draft, request)
+	if domain.CodeOf(err) == "no_price" {
+		e.NoPrice, err = true, nil
+	}
+	if err == nil && !who.User.IsZero() {
+		e.Credit, err = s.Funds.Credit(ctx, who.User)
+	}
+	return e, err
+}

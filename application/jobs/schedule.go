@@ -1,0 +1,296 @@
+package jobs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/peergpu/peergpu/domain"
+	"github.com/peergpu/peergpu/domain/jobs"
+	"github.com/peergpu/peergpu/ports"
+)
+
+// The numbers of the scheduler.
+const (
+	tick          = 2 * time.Second
+	candidates    = 64   // looked at for one host at a time
+	placers       = 8    // jobs that are placed side by side
+	sweepPage     = 1000 // rows a sweep takes at a time
+	breakerHosts  = 5    // at least so many lost hosts trip the breaker
+	breakerShare  = 5    // when they are more than one in five
+	HostsChanged  = "hosts"
+	archiveReader = "jobs-archive"
+)
+
+// Load reads the market, who occupies it and who waits. It runs once, before the
+// first use case.
+func (s *Service) Load(ctx context.Context) error {
+	if err := s.reload(ctx); err != nil {
+		return err
+	}
+	if err := s.recount(ctx); err != nil {
+		return err
+	}
+	return s.readQueue(ctx)
+}
+
+// reload replaces the picture of all hosts.
+func (s *Service) reload(ctx context.Context) error {
+	all, err := s.Offers.All(ctx)
+	if err != nil {
+		return err
+	}
+	byHost := map[domain.ID][]ports.Offer{}
+	for _, o := range all {
+		byHost[o.HostID] = append(byHost[o.HostID], o)
+	}
+	for host, offers := range byHost {
+		s.fleet.replace(host, offers)
+	}
+	return nil
+}
+
+// refresh replaces the picture of one host.
+func (s *Service) refresh(ctx context.Context, host domain.ID) error {
+	offers, err := s.Offers.Of(ctx, host)
+	if err != nil {
+		return err
+	}
+	s.fleet.replace(host, offers)
+	return nil
+}
+
+// recount reads from the database which devices are taken.
+func (s *Service) recount(ctx context.Context) error {
+	taken := map[domain.ID]struct{}{}
+	err := s.each(ctx, ports.JobFilter{States: []jobs.State{jobs.Assigned, jobs.Running, jobs.Cancelling}}, func(j jobs.Snapshot) error {
+		for _, id := range j.Current().DeviceIDs() {
+			taken[id] = struct{}{}
+		}
+		return nil
+	})
+	if err == nil {
+		s.fleet.occupy(taken)
+	}
+	return err
+}
+
+// readQueue parks every queued job that is not waiting here yet: the queue is a query.
+func (s *Service) readQueue(ctx context.Context) error {
+	return s.each(ctx, ports.JobFilter{States: []jobs.State{jobs.Queued}}, func(j jobs.Snapshot) error {
+		if !s.fleet.waits(j.ID) {
+			s.fleet.park(j.ID, s.request(ctx, j), j.CreatedAt)
+		}
+		return nil
+	})
+}
+
+// each goes through all jobs of a filter.
+func (s *Service) each(ctx context.Context, f ports.JobFilter, visit func(jobs.Snapshot) error) error {
+	page := ports.Page{Limit: sweepPage}
+	for {
+		list, err := s.Jobs.List(ctx, f, page)
+		if err != nil {
+			return err
+		}
+		for _, j := range list {
+			if err := visit(j); err != nil {
+				return err
+			}
+		}
+		if len(list) < sweepPage {
+			return nil
+		}
+		page.After = list[len(list)-1].ID
+	}
+}
+
+// Schedule places waiting jobs whenever something became free or new, until ctx ends.
+func (s *Service) Schedule(ctx context.Context) error {
+	changed, cancel := s.Live.Subscribe(HostsChanged)
+	defer cancel()
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case message := <-changed:
+			s.warn("the market cannot be read", s.hostChanged(ctx, message))
+		case <-s.fleet.news:
+			s.placeAll(ctx)
+		case <-ticker.C:
+			if s.fleet.doubtful() {
+				s.warn("occupancy cannot be read", s.recount(ctx))
+			}
+			s.warn("the queue cannot be read", s.readQueue(ctx))
+		}
+	}
+}
+
+func (s *Service) hostChanged(ctx context.Context, message []byte) error {
+	var host domain.ID
+	if len(message) != len(host) {
+		return s.reload(ctx) // messages were lost
+	}
+	copy(host[:], message)
+	return s.refresh(ctx, host)
+}
+
+func (s *Service) warn(what string, err error) {
+	if err != nil && !errors.Is(err, context.Canceled) {
+		s.Log.Warn(what, "error", err)
+	}
+}
+
+// placeAll serves every host that has news.
+func (s *Service) placeAll(ctx context.Context) {
+	for ctx.Err() == nil {
+		waiting, more := s.fleet.next(candidates)
+		if !more {
+			return
+		}
+		var group sync.WaitGroup
+		slots := make(chan struct{}, placers)
+		for _, id := range waiting {
+			slots <- struct{}{}
+			group.Go(func() {
+				defer func() { <-slots }()
+				s.warn("a waiting job cannot be placed", s.place(ctx, id))
+			})
+		}
+		group.Wait()
+	}
+}
+
+// place leases a host for one waiting job, if one is free.
+func (s *Service) place(ctx context.Context, id domain.ID) error {
+	j, err := s.Jobs.Get(ctx, id, domain.ID{})
+	if domain.KindOf(err) == domain.KindNotFound || (err == nil && j.State != jobs.Queued) {
+		s.fleet.unpark(id)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	lease, ok := s.fleet.reserve(s.request(ctx, j))
+	if !ok {
+		return nil
+	}
+	_, err = s.update(ctx, id, func(j *jobs.Job) error { return j.Lease(lease, s.Clock.Now()) })
+	if err != nil {
+		if errors.Is(err, ports.ErrDeviceTaken) {
+			s.fleet.refused() // they stay occupied here until they are read again
+			return nil
+		}
+		s.fleet.free(lease.Host, deviceIDs(lease.Devices)...)
+		return err
+	}
+	s.Channels.Wake(lease.Host)
+	return nil
+}
+
+// Sweep does what time alone brings: jobs expire, uploads never come, hosts are lost.
+// One replica at a time does it.
+func (s *Service) Sweep(ctx context.Context) error {
+	ticker := time.NewTicker(min(tick, max(s.settings.LeaseTTL/4, 50*time.Millisecond)))
+	defer ticker.Stop()
+	for {
+		s.warn("jobs cannot be expired", s.expire(ctx))
+		s.warn("lost hosts cannot be looked for", s.findLost(ctx))
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+// expire ends jobs that waited too long.
+func (s *Service) expire(ctx context.Context) error {
+	now := s.Clock.Now()
+	for _, f := range []ports.JobFilter{
+		{States: []jobs.State{jobs.Queued}, WaitedUntil: now},
+		{States: []jobs.State{jobs.Pending}, Before: now.Add(-s.settings.UploadTTL)},
+	} {
+		list, err := s.Jobs.List(ctx, f, ports.Page{Limit: sweepPage})
+		if err != nil {
+			return err
+		}
+		for _, j := range list {
+			_, err := s.update(ctx, j.ID, func(j *jobs.Job) error { return j.Expire(s.Clock.Now()) })
+			if err != nil && domain.KindOf(err) != domain.KindConflict {
+				return err
+			}
+			if j.State == jobs.Pending && j.Bundle.Key != "" {
+				s.forget(ctx, j.Bundle.Key)
+			}
+		}
+	}
+	return nil
+}
+
+// findLost takes attempts away from hosts that were not heard of for too long. After a
+// start of ours everybody gets a lease's time to come back, and when too many are
+// missing at once the fault is rather ours: then nothing is taken away.
+func (s *Service) findLost(ctx context.Context) error {
+	byHost := map[domain.ID][]jobs.Snapshot{}
+	err := s.each(ctx, ports.JobFilter{States: []jobs.State{jobs.Assigned, jobs.Running, jobs.Cancelling}}, func(j jobs.Snapshot) error {
+		host := j.Current().Host
+		byHost[host] = append(byHost[host], j)
+		return nil
+	})
+	if err != nil || len(byHost) == 0 {
+		return err
+	}
+	hosts := make([]domain.ID, 0, len(byHost))
+	for h := range byHost {
+		hosts = append(hosts, h)
+	}
+	heard, err := s.Offers.Heard(ctx, hosts...)
+	if err != nil {
+		return err
+	}
+	now := s.Clock.Now()
+	var lost []domain.ID
+	for _, h := range hosts {
+		deadline := heard[h].Add(s.settings.ReassignAfter)
+		if grace := s.began.Add(s.settings.LeaseTTL); deadline.Before(grace) {
+			deadline = grace
+		}
+		if now.After(deadline) {
+			lost = append(lost, h)
+		}
+	}
+	if len(lost) >= breakerHosts && len(lost)*breakerShare > len(hosts) {
+		s.Log.Error("too many hosts are silent at once; nothing is reassigned", "silent", len(lost), "of", len(hosts))
+		return nil
+	}
+	for _, h := range lost {
+		for _, j := range byHost[h] {
+			_, err := s.update(ctx, j.ID, func(fresh *jobs.Job) error {
+				return fresh.Lose(j.Attempt(), jobs.ReasonHostLost, "", s.Clock.Now())
+			})
+			if err != nil && !errors.Is(err, jobs.ErrStale) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Subscribe registers the reactions of jobs to events.
+func (s *Service) Subscribe(bus ports.Bus) {
+	bus.Subscribe(archiveReader, s.archiveEnded, jobs.EventSucceeded, jobs.EventFailed, jobs.EventCancelled, jobs.EventLost)
+}
+
+// archiveEnded moves the log of an attempt that ended into the blob store.
+func (s *Service) archiveEnded(ctx context.Context, e domain.Event) error {
+	var h jobs.Happening
+	if err := json.Unmarshal(e.Data, &h); err != nil || h.Attempt == 0 {
+		return err
+	}
+	return s.archive(ctx, Ref{e.Key, h.Attempt})
+}

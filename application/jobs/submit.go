@@ -1,0 +1,301 @@
+package jobs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/peergpu/peergpu/domain"
+	"github.com/peergpu/peergpu/domain/jobs"
+	"github.com/peergpu/peergpu/ports"
+)
+
+// EnvValue is an environment variable as the renter gives it. It is sealed before it
+// is stored.
+type EnvValue struct {
+	Name, Value string
+	Secret      bool
+}
+
+// Submission is what a renter submits.
+type Submission struct {
+	Spec jobs.Spec
+	Env  []EnvValue
+	// Bundle is the ZIP, when it comes with the request. Without it a bundle job waits
+	// for the signed upload of Announced.
+	Bundle      io.Reader
+	Announced   jobs.Bundle // size and sha256 of a bundle that comes later
+	Idempotency jobs.Idempotency
+}
+
+// Submitted is the answer to a submit.
+type Submitted struct {
+	Job    jobs.Snapshot
+	Upload *ports.SignedRequest // where the bundle goes; nil when there is none to come
+}
+
+// Submit takes a job: it checks it, stores its bundle, holds the money, finds a host
+// and stores everything in one transaction. The host is told at once.
+func (s *Service) Submit(ctx context.Context, who domain.Actor, sub Submission) (Submitted, error) {
+	if err := who.Require(domain.RoleRenter, domain.ScopeJobsWrite); err != nil {
+		return Submitted{}, err
+	}
+	if known, err := s.repeated(ctx, who, sub.Idempotency); err != nil || known != nil {
+		return Submitted{Job: deref(known)}, err
+	}
+	return s.create(ctx, who, sub, nil)
+}
+
+// Rerun submits the same job again. Its bundle is used again, and the versions are
+// linked.
+func (s *Service) Rerun(ctx context.Context, who domain.Actor, id domain.ID, idem jobs.Idempotency) (Submitted, error) {
+	if err := who.Require(domain.RoleRenter, domain.ScopeJobsWrite); err != nil {
+		return Submitted{}, err
+	}
+	if known, err := s.repeated(ctx, who, idem); err != nil || known != nil {
+		return Submitted{Job: deref(known)}, err
+	}
+	old, err := s.Jobs.Get(ctx, id, who.User)
+	if err != nil {
+		return Submitted{}, err
+	}
+	if old.Spec.Source.Kind == jobs.SourceBundle && old.Bundle.Key == "" {
+		return Submitted{}, domain.Conflict("no_bundle", "the bundle of that job was never uploaded")
+	}
+	env, err := s.unseal(old)
+	if err != nil {
+		return Submitted{}, err
+	}
+	return s.create(ctx, who, Submission{Spec: old.Spec, Env: env, Idempotency: idem}, &old)
+}
+
+func (s *Service) create(ctx context.Context, who domain.Actor, sub Submission, rerun *jobs.Snapshot) (Submitted, error) {
+	now := s.Clock.Now()
+	draft := jobs.Draft{
+		ID: s.IDs.New(), Renter: who.User, Spec: sub.Spec, Currency: s.settings.Currency,
+		Rerun: rerun, Idempotency: sub.Idempotency, RunVersion: 1,
+	}
+	var err error
+	if draft.SealedEnv, err = s.seal(draft.ID, sub.Env); err != nil {
+		return Submitted{}, err
+	}
+	if rerun != nil {
+		latest, err := s.Jobs.List(ctx, ports.JobFilter{Renter: who.User, Origin: rerun.Origin}, ports.Page{Limit: 1})
+		if err != nil {
+			return Submitted{}, err
+		}
+		for _, v := range latest {
+			draft.RunVersion = v.RunVersion + 1
+		}
+	}
+	j, err := jobs.New(draft, now)
+	if err != nil {
+		return Submitted{}, err
+	}
+	var bundle jobs.Bundle
+	if sub.Spec.Source.Kind == jobs.SourceBundle && rerun == nil {
+		if sub.Bundle == nil {
+			return s.awaitBundle(ctx, j, sub.Announced)
+		}
+		if bundle, err = s.storeBundle(ctx, draft.ID, sub.Bundle); err != nil {
+			return Submitted{}, err
+		}
+		if err := j.Fill(bundle); err != nil {
+			return Submitted{}, err
+		}
+	}
+	stored, err := s.enqueue(ctx, j.Snapshot(), func(hold domain.Micros, lease *jobs.Lease) (jobs.Snapshot, error) {
+		// Built anew for each try, because its events are handed over with it.
+		j, err := jobs.New(draft, now)
+		if err == nil && bundle.Key != "" {
+			err = j.Fill(bundle)
+		}
+		if err == nil {
+			err = start(j, hold, lease, now)
+		}
+		if err == nil {
+			err = s.Jobs.Add(ctx, j)
+		}
+		return j.Snapshot(), err
+	})
+	if err == nil {
+		return Submitted{Job: stored}, nil
+	}
+	if bundle.Key != "" {
+		s.forget(ctx, bundle.Key)
+	}
+	if errors.Is(err, ports.ErrDuplicateRequest) {
+		if known, again := s.repeated(ctx, who, sub.Idempotency); again != nil || known != nil {
+			return Submitted{Job: deref(known)}, again
+		}
+	}
+	return Submitted{}, err
+}
+
+// start queues a job and, with a lease, assigns it.
+func start(j *jobs.Job, hold domain.Micros, lease *jobs.Lease, now time.Time) error {
+	if err := j.Enqueue(hold, now); err != nil || lease == nil {
+		return err
+	}
+	return j.Lease(*lease, now)
+}
+
+// leaseTries is how often a submit tries another offer after losing a race for one.
+const leaseTries = 5
+
+// enqueue holds the money, matches, and stores by the given way. It is the hot path:
+// two commits, and the host is told.
+func (s *Service) enqueue(ctx context.Context, draft jobs.Snapshot, store func(domain.Micros, *jobs.Lease) (jobs.Snapshot, error)) (jobs.Snapshot, error) {
+	request := s.request(ctx, draft)
+	hold, err := s.holdFor(draft, request)
+	if err != nil {
+		return jobs.Snapshot{}, err
+	}
+	if err := s.Funds.Hold(ctx, draft.ID, draft.Renter, hold); err != nil {
+		return jobs.Snapshot{}, err
+	}
+	var stored jobs.Snapshot
+	var lease *jobs.Lease
+	for try := 0; ; try++ {
+		lease = nil
+		if l, ok := s.fleet.reserve(request); ok && try < leaseTries {
+			lease = &l
+		}
+		if stored, err = store(hold, lease); !errors.Is(err, ports.ErrDeviceTaken) {
+			break
+		}
+		s.fleet.refused() // the devices stay occupied here until they are read again
+	}
+	if err != nil {
+		if lease != nil {
+			s.fleet.free(lease.Host, deviceIDs(lease.Devices)...)
+		}
+		return jobs.Snapshot{}, errors.Join(err, s.giveBack(ctx, draft))
+	}
+	if lease != nil {
+		s.Channels.Wake(lease.Host)
+	} else {
+		s.fleet.park(draft.ID, request, draft.CreatedAt)
+	}
+	s.announce(stored)
+	return stored, nil
+}
+
+// giveBack releases the hold of a job that was not queued after all. The request that
+// failed may be over, and a store that answered with an error may have stored: the
+// row decides.
+func (s *Service) giveBack(ctx context.Context, draft jobs.Snapshot) error {
+	ctx = context.WithoutCancel(ctx)
+	now, err := s.Jobs.Get(ctx, draft.ID, domain.ID{})
+	if domain.KindOf(err) == domain.KindNotFound || (err == nil && now.State == jobs.Pending) {
+		return s.Funds.Release(ctx, draft.ID, draft.Renter)
+	}
+	return err
+}
+
+// holdFor is max_cost, or what the job costs at most at the price that is asked for,
+// or at the dearest offer that fits now.
+func (s *Service) holdFor(j jobs.Snapshot, r jobs.Request) (domain.Micros, error) {
+	limits := j.Spec.Limits
+	if limits.MaxCost > 0 {
+		return limits.MaxCost, nil
+	}
+	price := j.Spec.Needs.MaxPrice
+	if price == 0 {
+		dearest, ok := s.fleet.dearest(r)
+		if !ok {
+			return 0, &domain.Error{
+				Kind: domain.KindInvalid, Code: "no_price",
+				Detail: "no host fits now, so there is no price to hold the money by",
+				Fields: []domain.Field{{
+					Pointer: "/limits/max_cost_micros", Code: "required",
+					Detail: "set limits.max_cost_micros or needs.max_price_micros to let the job wait",
+				}},
+			}
+		}
+		price = dearest
+	}
+	return domain.Cost(price, j.Spec.Needs.GPUs, limits.MaxRuntime.Milliseconds()), nil
+}
+
+// request is a job as the match sees it.
+func (s *Service) request(ctx context.Context, j jobs.Snapshot) jobs.Request {
+	return jobs.Request{
+		Needs: j.Spec.Needs, Renter: j.Renter, HostPin: j.Spec.HostPin, Avoid: j.Avoid,
+		ExpectedRun: s.expectedRun(ctx, j), FetchBytes: j.Bundle.Size,
+	}
+}
+
+// repeated finds the job that an earlier request with the same key made.
+func (s *Service) repeated(ctx context.Context, who domain.Actor, idem jobs.Idempotency) (*jobs.Snapshot, error) {
+	if idem.Key == "" {
+		return nil, nil
+	}
+	found, err := s.Jobs.List(ctx, ports.JobFilter{Renter: who.User, Key: idem.Key}, ports.Page{Limit: 1})
+	if err != nil || len(found) == 0 {
+		return nil, err
+	}
+	if found[0].Idempotency.Request != idem.Request {
+		return nil, domain.Conflict("key_reused", "the Idempotency-Key was used for another request")
+	}
+	return &found[0], nil
+}
+
+func deref(j *jobs.Snapshot) jobs.Snapshot {
+	if j == nil {
+		return jobs.Snapshot{}
+	}
+	return *j
+}
+
+func deviceIDs(devices []jobs.Device) []domain.ID { return jobs.Attempt{Devices: devices}.DeviceIDs() }
+
+// expectedRun is the median of what the versions of the job took, or the shorter of
+// its limit and an hour.
+func (s *Service) expectedRun(ctx context.Context, j jobs.Snapshot) time.Duration {
+	guess := min(j.Spec.Limits.MaxRuntime, time.Hour)
+	if j.RerunOf.IsZero() {
+		return guess
+	}
+	versions, err := s.Jobs.List(ctx, ports.JobFilter{Origin: j.Origin, States: []jobs.State{jobs.Succeeded}}, ports.Page{Limit: 15})
+	if err != nil {
+		s.Log.Warn("the runs of earlier versions cannot be read", "job", j.ID, "error", err)
+		return guess
+	}
+	var runs []time.Duration
+	for _, v := range versions {
+		runs = append(runs, v.Current().Billable)
+	}
+	if len(runs) == 0 {
+		return guess
+	}
+	return max(median(runs), time.Second)
+}
+
+func (s *Service) seal(job domain.ID, env []EnvValue) ([]byte, error) {
+	if len(env) == 0 {
+		return nil, nil
+	}
+	plain, err := json.Marshal(env)
+	if err != nil {
+		return nil, domain.NewError(domain.KindInternal, "seal", "the environment cannot be encoded").With(err)
+	}
+	return s.Vault.Seal(plain, "job-env:"+job.String())
+}
+
+func (s *Service) unseal(j jobs.Snapshot) ([]EnvValue, error) {
+	if len(j.SealedEnv) == 0 {
+		return nil, nil
+	}
+	plain, err := s.Vault.Unseal(j.SealedEnv, "job-env:"+j.ID.String())
+	if err != nil {
+		return nil, err
+	}
+	var env []EnvValue
+	if err := json.Unmarshal(plain, &env); err != nil {
+		return nil, domain.NewError(domain.KindInternal, "unseal", "the environment cannot be decoded").With(err)
+	}
+	return env, nil
+}
