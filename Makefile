@@ -136,5 +136,5 @@ progress = awk -v tty=$$([ -t 1 ] && echo 1 || echo 0) ' \
 		else if ((fetched + compiled) % 100 == 0) printf "  %d modules fetched, %d packages compiled\n", fetched, compiled; fflush() } \
 	/^go: downloading / { fetched++; show(); next } \
 	/^[A-Za-z0-9_.~\/-]+$$/ { compiled++; show(); next } \
-	{ print } \
+	{ if (tty && fetched + compiled) print ""; print } \
 	END { if (tty && fetched + compiled) print "" }'

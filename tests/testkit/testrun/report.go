@@ -251,10 +251,13 @@ func reason(output string) string {
 	return said
 }
 
+// indent sets a text off, without the lines that tell when a test went on.
 func indent(text string) string {
 	var b strings.Builder
 	for line := range strings.Lines(text) {
-		b.WriteString("    " + strings.TrimSuffix(line, "\n") + "\n")
+		if !strings.HasPrefix(line, "=== ") {
+			b.WriteString("    " + strings.TrimSuffix(line, "\n") + "\n")
+		}
 	}
 	return b.String()
 }
