@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"hash/maphash"
 	"math"
 	"math/bits"
@@ -18,13 +19,15 @@ func widthOf(free int) int8 { return int8(min(max(bits.Len(uint(free))-1, 0), wi
 
 // shelf holds the classes of one GPU model, or those of one owner.
 type shelf struct {
-	rows    []row // of the lists that are not empty
+	rows    blocks[row, reach] // of the lists that are not empty, by floor
 	classes map[classKey]*class
 }
 
 // row is what a search reads of a list, packed, since it reads very many of them.
 type row struct {
 	floor    domain.Micros // the price of the cheapest
+	ceiling  domain.Micros // none is dearer
+	serial   uint64        // tells lists of equal floors apart
 	tags     uint64        // one bit of 64 for each tag
 	vram     int64
 	list     *list
@@ -34,11 +37,35 @@ type row struct {
 	verified bool
 }
 
+// reach is what at least one row of a block brings, for each attribute by itself.
+type reach struct {
+	ceiling         domain.Micros
+	tags            uint64
+	vram            int64
+	width, strength int8
+	verified        bool
+}
+
+func (r row) compare(other row) int {
+	if c := cmp.Compare(r.floor, other.floor); c != 0 {
+		return c
+	}
+	return cmp.Compare(r.serial, other.serial)
+}
+
+func (r row) widen(to *reach) {
+	to.ceiling = max(to.ceiling, r.ceiling)
+	to.tags |= r.tags
+	to.vram = max(to.vram, r.vram)
+	to.width = max(to.width, r.width)
+	to.strength = max(to.strength, r.strength)
+	to.verified = to.verified || r.verified
+}
+
 // class is the devices that share all attributes which a request can rule out, other
 // than amounts.
 type class struct {
 	key     classKey
-	row     row
 	tags    []string
 	home    *shelf
 	members int // free or not
@@ -59,7 +86,7 @@ type classKey struct {
 type list struct {
 	blocks[*entry, prospects]
 	class *class
-	row   int // its place in the shelf's rows
+	row   row // as it lies in the shelf, while the list is not empty
 }
 
 // prospects is the best of everything in a block: no device in it beats this one.
@@ -140,10 +167,17 @@ func (x *Index) classOf(s *Slot) *class {
 	}
 	c, known := home.classes[key]
 	if !known {
-		c = &class{key: key, tags: tags, home: home, row: row{
-			tags: tagBits(tags), vram: key.vram, region: x.number(key.region),
-			strength: key.strength, verified: key.verified,
-		}}
+		c = &class{key: key, tags: tags, home: home}
+		for width := range c.lists {
+			x.serial++
+			l := &c.lists[width]
+			l.class = c
+			l.row = row{
+				serial: x.serial, tags: tagBits(tags), vram: key.vram, list: l,
+				region: x.number(key.region), width: int8(width),
+				strength: key.strength, verified: key.verified,
+			}
+		}
 		home.classes[key] = c
 	}
 	c.members++
@@ -185,31 +219,34 @@ func (c *class) intern(s *Slot) {
 
 func (c *class) put(e *entry) {
 	l := &c.lists[e.width]
-	if l.size == 0 {
-		l.class, l.row = c, len(c.home.rows)
-		r := c.row
-		r.list, r.width = l, e.width
-		c.home.rows = append(c.home.rows, r)
-	}
 	l.insert(e)
 	e.lies = true
-	c.home.rows[l.row].floor = l.first().Price
+	if l.size > 1 && l.row.floor <= e.Price && e.Price <= l.row.ceiling {
+		return
+	}
+	if l.size > 1 {
+		c.home.rows.remove(l.row)
+		l.row.ceiling = max(l.row.ceiling, e.Price)
+	} else {
+		l.row.ceiling = e.Price
+	}
+	l.row.floor = l.first().Price
+	c.home.rows.insert(l.row)
 }
 
+// take leaves the ceiling where it is: it may be too high, but never too low.
 func (c *class) take(e *entry) {
 	l := &c.lists[e.width]
 	l.remove(e)
 	e.lies = false
-	rows := c.home.rows
-	if l.size > 0 {
-		rows[l.row].floor = l.first().Price
+	if l.size > 0 && l.first().Price == l.row.floor {
 		return
 	}
-	last := len(rows) - 1
-	rows[l.row] = rows[last]
-	rows[l.row].list.row = l.row
-	rows[last] = row{}
-	c.home.rows = rows[:last]
+	c.home.rows.remove(l.row)
+	if l.size > 0 {
+		l.row.floor = l.first().Price
+		c.home.rows.insert(l.row)
+	}
 }
 
 // noRegion is the number of a region that no device is in.

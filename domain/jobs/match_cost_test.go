@@ -87,7 +87,7 @@ func TestBlocksKeepOrderAndSummaries(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		var b blocks[number, span]
-		var want []number
+		want := []number{}
 		for _, n := range rapid.SliceOfN(rapid.IntRange(0, 700), 0, 1500).Draw(t, "numbers") {
 			at, found := slices.BinarySearch(want, number(n))
 			if found {
@@ -98,7 +98,7 @@ func TestBlocksKeepOrderAndSummaries(t *testing.T) {
 				b.insert(number(n))
 			}
 		}
-		var got []number
+		got := []number{}
 		for _, run := range b.runs {
 			require.NotEmpty(t, run.items)
 			require.LessOrEqual(t, len(run.items), blockSize)

@@ -21,7 +21,7 @@ type Index struct {
 	regions map[string]uint32    // numbers instead of names, from 1
 	fastest int64                // the greatest bandwidth ever seen
 	round   uint64               // the search that goes on
-	found   []candidates         // scratch space of a search
+	serial  uint64               // the last one given to a list
 	scratch []*Slot
 }
 

@@ -17,7 +17,7 @@ func (x *Index) Match(r Request) (Choice, bool) {
 			q.consider(h)
 		}
 	default:
-		x.scan(&q)
+		x.shelvesFor(&r, q.scan)
 	}
 	if q.best.host == nil {
 		for _, id := range r.Avoid {
@@ -49,12 +49,11 @@ func (x *Index) Dearest(r Request) (domain.Micros, bool) {
 		}
 		return 0, false
 	}
-	x.gather(&q)
-	for _, c := range x.found {
-		if price, ok := q.dearest(c.list, most, some); ok {
+	x.shelvesFor(&r, func(s *shelf) {
+		if price, ok := q.dearestOf(s, most, some); ok {
 			most, some = price, true
 		}
-	}
+	})
 	return most, some
 }
 
@@ -83,12 +82,6 @@ type option struct {
 	cost  cost
 }
 
-// candidates is a list that the attributes of a request do not rule out.
-type candidates struct {
-	floor domain.Micros
-	list  *list
-}
-
 func (x *Index) search(r *Request) search {
 	k := r.Needs.count()
 	q := search{
@@ -114,60 +107,75 @@ func (x *Index) search(r *Request) search {
 	return q
 }
 
-// gather collects the lists to search into x.found, the one with the cheapest device
-// first, because a good sum found early spares most of the others.
-func (x *Index) gather(q *search) {
-	x.found = x.found[:0]
-	if model := q.r.Needs.GPUModel; model == "" {
+// shelvesFor visits the shelves that may hold devices for a request, the one with the
+// cheapest device first, because a good sum found early spares most of the others.
+func (x *Index) shelvesFor(r *Request, visit func(*shelf)) {
+	var first *shelf
+	if r.Needs.GPUModel != "" {
+		first = x.models[r.Needs.GPUModel]
+	} else {
 		for _, s := range x.shelves {
-			x.sift(s, q)
-		}
-	} else if s, known := x.models[model]; known {
-		x.sift(s, q)
-	}
-	if s, known := x.owned[q.r.Renter]; known {
-		x.sift(s, q)
-	}
-	least := 0
-	for i := range x.found {
-		if x.found[i].floor < x.found[least].floor {
-			least = i
+			if s.rows.size > 0 && (first == nil || s.rows.first().floor < first.rows.first().floor) {
+				first = s
+			}
 		}
 	}
-	if least > 0 {
-		x.found[0], x.found[least] = x.found[least], x.found[0]
+	if first != nil {
+		visit(first)
+	}
+	if own := x.owned[r.Renter]; own != nil {
+		visit(own)
+	}
+	if r.Needs.GPUModel == "" {
+		for _, s := range x.shelves {
+			if s != first {
+				visit(s)
+			}
+		}
 	}
 }
 
-func (x *Index) sift(s *shelf, q *search) {
+// mayHold says that one of the rows of a block may be what is asked for.
+func (q *search) mayHold(r *reach) bool {
+	return r.vram >= q.r.Needs.MinVRAMMB && r.width >= q.width && r.tags&q.tags == q.tags &&
+		r.strength >= q.strength && (!q.r.Needs.Verified || r.verified)
+}
+
+// wants says that the attributes of a row are what is asked for.
+func (q *search) wants(r *row) bool {
 	n := &q.r.Needs
-	for i := range s.rows {
-		row := &s.rows[i]
-		if row.floor > q.cut || row.vram < n.MinVRAMMB || row.width < q.width ||
-			row.tags&q.tags != q.tags || row.strength < q.strength ||
-			q.region != 0 && row.region != q.region || n.Verified && !row.verified {
+	if r.vram < n.MinVRAMMB || r.width < q.width || r.tags&q.tags != q.tags || r.strength < q.strength ||
+		q.region != 0 && r.region != q.region || n.Verified && !r.verified {
+		return false
+	}
+	class := r.list.class
+	return (len(n.Tags) == 0 || carries(class.tags, n.Tags)) && (n.GPUModel == "" || class.key.model == n.GPUModel)
+}
+
+// scan looks at the lists of a shelf by the price of their cheapest device, until none
+// that follows can lead to a better sum.
+func (q *search) scan(s *shelf) {
+	for _, run := range s.rows.runs {
+		if run.items[0].floor > q.cut {
+			return
+		}
+		if !q.mayHold(&run.summary) {
 			continue
 		}
-		class := row.list.class
-		if len(n.Tags) > 0 && !carries(class.tags, n.Tags) || n.GPUModel != "" && class.key.model != n.GPUModel {
-			continue
+		for i := range run.items {
+			row := &run.items[i]
+			if row.floor > q.cut {
+				return
+			}
+			if q.wants(row) {
+				q.scanList(row.list)
+			}
 		}
-		x.found = append(x.found, candidates{row.floor, row.list})
 	}
 }
 
-// scan looks at devices in the order of their price, list by list, until none that
-// follows can lead to a better sum.
-func (x *Index) scan(q *search) {
-	x.gather(q)
-	for _, c := range x.found {
-		if c.floor <= q.cut {
-			q.scan(c.list)
-		}
-	}
-}
-
-func (q *search) scan(l *list) {
+// scanList looks at the devices of a list in the order of their price.
+func (q *search) scanList(l *list) {
 	for _, run := range l.runs {
 		price := run.items[0].Price
 		if price > q.cut {
@@ -271,8 +279,27 @@ func (q *search) choice() Choice {
 	return c
 }
 
-// dearest finds the dearest device of a list that fits, if it is dearer than most.
-func (q *search) dearest(l *list, most domain.Micros, some bool) (domain.Micros, bool) {
+// dearestOf finds the dearest device of a shelf that fits, if it is dearer than most.
+func (q *search) dearestOf(s *shelf, most domain.Micros, some bool) (domain.Micros, bool) {
+	better := false
+	for _, run := range s.rows.runs {
+		if some && run.summary.ceiling <= most || !q.mayHold(&run.summary) {
+			continue
+		}
+		for i := range run.items {
+			row := &run.items[i]
+			if some && row.ceiling <= most || !q.wants(row) {
+				continue
+			}
+			if price, ok := q.dearestIn(row.list, most, some); ok {
+				most, some, better = price, true, true
+			}
+		}
+	}
+	return most, better
+}
+
+func (q *search) dearestIn(l *list, most domain.Micros, some bool) (domain.Micros, bool) {
 	for i := len(l.runs) - 1; i >= 0; i-- {
 		run := l.runs[i]
 		if some && run.items[len(run.items)-1].Price <= most {

@@ -126,6 +126,7 @@ type groupKey struct {
 
 type lineKey struct {
 	groupKey
+	gpus         int
 	tags, region string
 	isolation    Isolation
 	verified     bool
@@ -192,7 +193,7 @@ func (w *Waiting) lineOf(r *Request) *line {
 	n := &r.Needs
 	tags := slices.Compact(slices.Sorted(slices.Values(n.Tags)))
 	key := lineKey{
-		groupKey: groupKey{pin: r.HostPin, model: n.GPUModel}, tags: strings.Join(tags, "\x00"),
+		groupKey: groupKey{pin: r.HostPin, model: n.GPUModel}, gpus: n.count(), tags: strings.Join(tags, "\x00"),
 		region: n.Region, isolation: n.Isolation, verified: n.Verified,
 	}
 	l, known := w.lines[key]
@@ -235,7 +236,7 @@ func (w *Waiting) next(free []Slot, last *parked) *parked {
 
 func (w *Waiting) nextOf(group groupKey, free []Slot, last, best *parked) *parked {
 	for _, l := range w.groups[group] {
-		if best != nil && l.first().compare(best) >= 0 {
+		if l.key.gpus > len(free) || best != nil && l.first().compare(best) >= 0 {
 			continue
 		}
 		for i := range free {
