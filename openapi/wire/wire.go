@@ -190,3 +190,6 @@ func fill(v reflect.Value) {
 		}
 	}
 }
+
+// Error makes a refusal usable as a Go error.
+func (e *AckError) Error() string { return e.Code + ": " + e.Detail }

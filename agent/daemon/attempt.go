@@ -1,0 +1,368 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/peergpu/peergpu/openapi/wire"
+)
+
+// attempt is one lease under way on this host, from accept until the server has its
+// result. One goroutine (work) drives it; stopping comes from outside as an order.
+type attempt struct {
+	d       *Daemon
+	key     attemptKey
+	claims  *wire.ManifestClaims // nil for one that an earlier process began
+	dir     string
+	spool   *spool
+	courier *courier
+	log     *slog.Logger
+	after   []<-chan struct{} // attempts of the same job or GPUs that have to be gone before it starts
+
+	held  context.Context // ends when the server has settled the attempt or does not want it
+	leave context.CancelCauseFunc
+	quiet chan struct{} // closed when no process is left
+	hush  sync.Once
+	gone  chan struct{} // closed when the attempt is settled, or the daemon ends
+	final *report       // the result on its way; set before settle
+
+	mu     sync.Mutex
+	state  wire.HeldAttemptState
+	order  *order        // how it is to stop; the latest counts
+	orders chan struct{} // closed at the first order
+	halt   context.CancelFunc
+}
+
+// order is why an attempt has to stop before its own end.
+type order struct {
+	reason wire.Reason
+	detail string
+	grace  time.Duration
+	drop   bool // the server does not want to hear of it
+	lost   bool // the lease is over: the server may have given the job to another host
+}
+
+// newAttempt makes the attempt's folder and its spool.
+func (d *Daemon) newAttempt(key attemptKey, claims *wire.ManifestClaims) (*attempt, error) {
+	a := d.bareAttempt(key)
+	a.claims, a.state = claims, wire.HeldAttemptStateAccepted
+	// What an earlier process left under this name is of another life.
+	if err := errors.Join(removeAll(a.dir), os.MkdirAll(a.dir, 0o700)); err != nil {
+		return nil, err
+	}
+	var err error
+	a.spool, err = newSpool(a.logPath(), d.clock, claims.Limits.LogBytes, d.cfg.SpoolBytes, a.courier.poke)
+	a.courier.spool = a.spool
+	return a, err
+}
+
+// restoreAttempt takes up an attempt whose process died with an earlier agent.
+func (d *Daemon) restoreAttempt(key attemptKey, b begun, r result, ended bool) (*attempt, error) {
+	a := d.bareAttempt(key)
+	if err := os.MkdirAll(a.dir, 0o700); err != nil {
+		return nil, err
+	}
+	var err error
+	if a.spool, err = reopenSpool(a.logPath(), d.clock, b.At, a.courier.poke); err != nil {
+		return nil, err
+	}
+	a.courier.spool = a.spool
+	a.state = wire.HeldAttemptStateFinished
+	if !ended {
+		r = a.result(wire.Exit{Reason: wire.ReasonAgentRestarted, Detail: "the agent stopped while the job ran"}, nil, true)
+		if err := d.journal.end(key, r); err != nil {
+			return nil, err
+		}
+	}
+	if r.Lost {
+		a.state = wire.HeldAttemptStateLost
+	}
+	a.final = a.courier.tell(&r.Finished)
+	return a, nil
+}
+
+func (d *Daemon) bareAttempt(key attemptKey) *attempt {
+	a := &attempt{
+		d: d, key: key, dir: filepath.Join(d.cfg.Dir, "attempts", fmt.Sprintf("%s-%d", key.Job, key.Attempt)),
+		log: d.log.With("job", key.Job, "attempt", key.Attempt), orders: make(chan struct{}),
+		quiet: make(chan struct{}), gone: make(chan struct{}),
+	}
+	a.held, a.leave = context.WithCancelCause(d.life)
+	a.courier = newCourier(key, d.clock, a.log, func() { a.stop(order{drop: true}) })
+	return a
+}
+
+func (a *attempt) logPath() string { return filepath.Join(a.dir, "log") }
+
+// stop orders the attempt to end. A later order only makes it faster.
+func (a *attempt) stop(o order) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if o.drop {
+		a.leave(errStale)
+	}
+	switch {
+	case a.order == nil:
+		a.order = &o
+		close(a.orders)
+	case o.drop || o.lost:
+		a.order.drop = a.order.drop || o.drop
+		a.order.lost = a.order.lost || o.lost
+		a.order.grace = 0
+		if a.halt != nil {
+			a.halt()
+		}
+	}
+}
+
+// stopped is the order, or nil.
+func (a *attempt) stopped() *order {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.order == nil {
+		return nil
+	}
+	o := *a.order
+	return &o
+}
+
+func (a *attempt) setState(s wire.HeldAttemptState) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.state = s
+}
+
+// report says what hello says about the attempt.
+func (a *attempt) report() wire.HeldAttempt {
+	size, _, _ := a.spool.state()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return wire.HeldAttempt{JobID: a.key.Job, Attempt: a.key.Attempt, State: a.state, LogBytes: size}
+}
+
+// runs says that the attempt has a process, or is about to.
+func (a *attempt) runs() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.state == wire.HeldAttemptStateAccepted || a.state == wire.HeldAttemptStateRunning
+}
+
+// work drives a new attempt to its end.
+func (a *attempt) work() {
+	d := a.d
+	exit, usage, files := a.execute()
+	a.hush.Do(func() { close(a.quiet) })
+	if o := a.stopped(); (o == nil || !o.drop) && d.life.Err() == nil {
+		r := a.result(exit, files, o != nil && o.lost)
+		r.Finished.Usage = usage
+		if err := d.journal.end(a.key, r); err != nil {
+			a.log.Error("the result is not safe from a restart", "error", err)
+		}
+		state := wire.HeldAttemptStateFinished
+		if r.Lost {
+			state = wire.HeldAttemptStateLost
+		}
+		a.setState(state)
+		a.final = a.courier.tell(&r.Finished)
+		a.log.Info("job ended", "reason", exit.Reason, "detail", exit.Detail, "ms", exit.DurationMs, "log_bytes", r.Finished.Log.Bytes, "artifacts", len(files))
+	}
+	a.settle()
+}
+
+// settle waits until the server has the result, or does not want it, and leaves nothing.
+// When the daemon ends first, the journal keeps the attempt for the next one.
+func (a *attempt) settle() {
+	defer close(a.gone)
+	defer a.spool.close()
+	if a.final != nil {
+		// Either the server's acceptance, or its word that it is stale; everything
+		// else is repeated by the courier.
+		_, _ = a.final.await(a.held)
+	} else {
+		<-a.held.Done()
+	}
+	a.leave(nil)
+	if errors.Is(context.Cause(a.held), errEnded) {
+		return
+	}
+	if err := a.d.journal.settle(a.key); err != nil {
+		a.log.Error("the journal cannot be written", "error", err)
+	}
+	if err := removeAll(a.dir); err != nil {
+		a.log.Error("the attempt's folder cannot be removed", "error", err)
+	}
+	a.d.forget(a)
+}
+
+// errEnded is a daemon that stops.
+var errEnded = errors.New("the agent stops")
+
+// result puts an ending together.
+func (a *attempt) result(exit wire.Exit, files []wire.Artifact, lost bool) result {
+	return result{Lost: lost, Finished: wire.Finished{
+		JobID: a.key.Job, Attempt: a.key.Attempt, ExitCode: exit.ExitCode, Reason: exit.Reason, Detail: clip(exit.Detail),
+		DurationMs: exit.DurationMs, Log: a.spool.summary(), Artifacts: files,
+	}}
+}
+
+// execute fetches, runs and delivers. However it ends, the log's stream is closed and no
+// process is left.
+func (a *attempt) execute() (wire.Exit, wire.Usage, []wire.Artifact) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-a.orders:
+			cancel(errors.New("the attempt is to stop"))
+		case <-ctx.Done():
+		}
+	}()
+	defer func() {
+		if err := a.spool.finish(); err != nil {
+			a.log.Error("the log's end cannot be written", "error", err)
+		}
+	}()
+	task, failed := a.prepare(ctx)
+	if failed == nil && ctx.Err() == nil {
+		for _, gone := range a.after {
+			select {
+			case <-gone:
+			case <-ctx.Done():
+			}
+		}
+	}
+	if o := a.stopped(); o != nil {
+		return wire.Exit{Reason: o.reason, Detail: o.detail}, wire.Usage{}, nil
+	}
+	if failed != nil {
+		return *failed, wire.Usage{}, nil
+	}
+	run, err := a.d.ports.Runtime.Start(ctx, task)
+	if err != nil {
+		if o := a.stopped(); o != nil {
+			return wire.Exit{Reason: o.reason, Detail: o.detail}, wire.Usage{}, nil
+		}
+		a.log.Error("the job cannot be started", "error", err)
+		return wire.Exit{Reason: wire.ReasonHostError, Detail: "the host could not start the job"}, wire.Usage{}, nil
+	}
+	defer func() {
+		if err := run.Cleanup(); err != nil {
+			a.log.Error("something of the job is left", "error", err)
+		}
+	}()
+	return a.watch(run, task)
+}
+
+// watch follows a run to its end, and its results to the server.
+func (a *attempt) watch(run Run, task Task) (wire.Exit, wire.Usage, []wire.Artifact) {
+	a.setState(wire.HeldAttemptStateRunning)
+	a.courier.tell(&wire.Phase{JobID: a.key.Job, Attempt: a.key.Attempt, Name: wire.PhaseNameRunning})
+	copied := make(chan error, 1)
+	go func() {
+		_, err := io.CopyBuffer(a.spool, onlyReader{run.Output()}, make([]byte, 32<<10))
+		copied <- err
+	}()
+	ended := make(chan struct{})
+	go a.obey(run, ended)
+	end, err := run.Wait(context.Background())
+	close(ended)
+	a.hush.Do(func() { close(a.quiet) })
+	exit := a.exitOf(end, err)
+	a.setState(wire.HeldAttemptStateExited)
+	a.courier.tell(&wire.Exited{
+		JobID: a.key.Job, Attempt: a.key.Attempt, ExitCode: exit.ExitCode, Reason: exit.Reason,
+		Detail: exit.Detail, DurationMs: exit.DurationMs,
+	})
+	a.spool.release()
+	if err := <-copied; err != nil {
+		a.log.Error("the job's output cannot be kept", "error", err)
+		if exit.Reason == "" || exit.Reason == wire.ReasonExitCode {
+			exit.Reason, exit.Detail = wire.ReasonHostError, "the host could not keep the job's output"
+		}
+	}
+	usage := wire.Usage{CPUMs: end.CPUTime.Milliseconds(), PeakMemoryBytes: end.PeakMemoryBytes}
+	if err := a.spool.finish(); err != nil {
+		a.log.Error("the log's end cannot be written", "error", err)
+	}
+	if !delivers(exit.Reason) {
+		return exit, usage, nil
+	}
+	files, exit := a.deliver(task.Dir, exit)
+	return exit, usage, files
+}
+
+// delivers says whether what the job left is of use to anybody: not of one that was
+// cancelled, and not when the job will run again.
+func delivers(r wire.Reason) bool {
+	switch r {
+	case wire.ReasonCancelledByRenter, wire.ReasonHostReclaimed, wire.ReasonHostError, wire.ReasonAgentRestarted:
+		return false
+	}
+	return true
+}
+
+// onlyReader hides WriterTo and the like: the spool is to see the bytes as they come.
+type onlyReader struct{ io.Reader }
+
+// obey stops the run when it is ordered to.
+func (a *attempt) obey(run Run, ended <-chan struct{}) {
+	select {
+	case <-ended:
+		return
+	case <-a.orders:
+	}
+	ctx, halt := context.WithCancel(context.Background())
+	defer halt()
+	a.mu.Lock()
+	a.halt = halt
+	grace := a.order.grace
+	if a.order.drop || a.order.lost {
+		grace = min(grace, time.Second)
+	}
+	a.mu.Unlock()
+	// A full spool blocks the job in its write, and it could not say goodbye.
+	a.spool.release()
+	if err := run.Stop(ctx, grace); err != nil && ctx.Err() == nil {
+		a.log.Error("the job cannot be stopped", "error", err)
+	}
+}
+
+// exitOf puts the runtime's words into the server's.
+func (a *attempt) exitOf(end Exit, err error) wire.Exit {
+	code := end.Code
+	exit := wire.Exit{ExitCode: &code, DurationMs: end.Duration.Milliseconds(), Detail: clip(end.Detail)}
+	switch {
+	case err != nil:
+		a.log.Error("the runtime lost the job", "error", err)
+		return wire.Exit{Reason: wire.ReasonHostError, Detail: "the host lost sight of the job", DurationMs: exit.DurationMs}
+	case end.Reason == ReasonStopped:
+		exit.Reason = wire.ReasonHostError
+		if o := a.stopped(); o != nil {
+			exit.Reason, exit.Detail = o.reason, o.detail
+		}
+	case end.Reason != "":
+		exit.Reason = wire.Reason(end.Reason)
+	case code != 0:
+		exit.Reason = wire.ReasonExitCode
+	}
+	return exit
+}
+
+// clip keeps a sentence within what a frame takes.
+func clip(s string) string {
+	if len(s) <= 1000 {
+		return s
+	}
+	for i := 1000; ; i-- {
+		if s[i]&0xc0 != 0x80 { // not in the middle of a character
+			return s[:i] + "…"
+		}
+	}
+}

@@ -1,0 +1,183 @@
+package daemon
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/peergpu/peergpu/openapi/wire"
+)
+
+// errTooMuch is a job whose results are over its limits.
+type errTooMuch struct{ detail string }
+
+func (e *errTooMuch) Error() string { return e.detail }
+
+// collection is what a job left.
+type collection struct {
+	files   []wire.Artifact
+	skipped int // matched, and neither a regular file nor fit to be named
+}
+
+// maxSeen bounds how long looking for outputs takes.
+const maxSeen = 1_000_000
+
+// collect lists the regular files below dir that a glob matches, with their sums. The
+// job owned the folder and may have left anything in it: links, FIFOs, names full of
+// control characters. None of that is followed, opened or reported by name.
+func collect(ctx context.Context, dir string, globs []string, maxBytes int64, maxFiles int) (collection, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return collection{}, err
+	}
+	defer root.Close()
+	var c collection
+	var total int64
+	seen := 0
+	err = fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+		seen++
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case seen > maxSeen:
+			return &errTooMuch{fmt.Sprintf("the working folder holds more than %d files", maxSeen)}
+		case errors.Is(err, fs.ErrPermission) && d != nil && d.IsDir():
+			return fs.SkipDir // closed by the job itself
+		case err != nil:
+			return err
+		case d.IsDir() || !matchAny(globs, name):
+			return nil
+		case !d.Type().IsRegular() || !presentable(name):
+			c.skipped++
+			return nil
+		case maxFiles > 0 && len(c.files) == maxFiles:
+			return &errTooMuch{fmt.Sprintf("the outputs are more than %d files", maxFiles)}
+		}
+		a, err := sumFile(root, name, maxBytes-total, maxBytes > 0)
+		if errors.Is(err, fs.ErrPermission) || errors.Is(err, errNotRegular) {
+			c.skipped++
+			return nil
+		}
+		if errors.Is(err, errTooLong) {
+			return &errTooMuch{fmt.Sprintf("the outputs are larger than %d bytes together", maxBytes)}
+		}
+		if err != nil {
+			return err
+		}
+		total += a.Size
+		c.files = append(c.files, a)
+		return nil
+	})
+	return c, err
+}
+
+var (
+	errTooLong    = errors.New("too long")
+	errNotRegular = errors.New("not a regular file")
+)
+
+func sumFile(root *os.Root, name string, room int64, bounded bool) (wire.Artifact, error) {
+	f, err := openRegular(root, name)
+	if err != nil {
+		return wire.Artifact{}, err
+	}
+	defer f.Close()
+	sum := sha256.New()
+	var r io.Reader = f
+	if bounded {
+		r = io.LimitReader(f, room+1)
+	}
+	n, err := io.Copy(sum, r)
+	if err != nil {
+		return wire.Artifact{}, err
+	}
+	if bounded && n > room {
+		return wire.Artifact{}, errTooLong
+	}
+	return wire.Artifact{Path: name, Size: n, SHA256: hex.EncodeToString(sum.Sum(nil))}, nil
+}
+
+// openRegular opens a file of the job, and nothing that only looks like one.
+func openRegular(root *os.Root, name string) (*os.File, error) {
+	f, err := root.OpenFile(name, openFlags, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return nil, errors.Join(errNotRegular, err, f.Close())
+	}
+	return f, nil
+}
+
+// presentable says that a path can be shown and stored everywhere.
+func presentable(name string) bool {
+	return utf8.ValidString(name) && len(name) <= 1024 && !strings.ContainsRune(name, '\\') &&
+		!strings.ContainsFunc(name, unicode.IsControl)
+}
+
+// matchAny says whether a glob selects a path. A glob that names a folder selects all
+// that is in it.
+func matchAny(globs []string, name string) bool {
+	parts := strings.Split(name, "/")
+	return slices.ContainsFunc(globs, func(glob string) bool {
+		return match(strings.Split(path.Clean(glob), "/"), parts)
+	})
+}
+
+func match(glob, name []string) bool {
+	switch {
+	case len(glob) == 0:
+		return true // the rest is inside a folder that was selected
+	case glob[0] == "**":
+		for i := range len(name) + 1 {
+			// Whatever is left for ** alone must be something.
+			if len(glob) == 1 && i < len(name) || len(glob) > 1 && match(glob[1:], name[i:]) {
+				return true
+			}
+		}
+		return false
+	case len(name) == 0:
+		return false
+	}
+	ok, _ := path.Match(glob[0], name[0])
+	return ok && match(glob[1:], name[1:])
+}
+
+// validGlob says that a glob can be used and stays below its folder.
+func validGlob(glob string) bool {
+	clean := path.Clean(glob)
+	if glob == "" || path.IsAbs(glob) || clean == ".." || strings.HasPrefix(clean, "../") || strings.Count(glob, "**") > 4 {
+		return false
+	}
+	_, err := path.Match(clean, "x")
+	return err == nil
+}
+
+// removeAll removes a folder that a job may have closed to its owner.
+func removeAll(dir string) error {
+	if os.RemoveAll(dir) == nil {
+		return nil
+	}
+	// WalkDir does not follow links, so nothing outside is opened up.
+	_ = fs.WalkDir(os.DirFS(dir), ".", func(name string, d fs.DirEntry, err error) error {
+		if d != nil && d.IsDir() {
+			_ = os.Chmod(path.Join(dir, name), 0o700)
+		}
+		if err != nil {
+			return fs.SkipDir
+		}
+		return nil
+	})
+	return os.RemoveAll(dir)
+}

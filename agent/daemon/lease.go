@@ -1,0 +1,152 @@
+package daemon
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/peergpu/peergpu/openapi/wire"
+)
+
+// lease is how long this host may go on with its attempts unheard. The server counts
+// from when it received the last heartbeat, the agent from when it sent the last one
+// that was acked, so the agent always stops first.
+type lease struct {
+	mu       sync.Mutex
+	renewed  time.Duration // by Clock.Boot
+	reassign time.Duration
+}
+
+// renew notes a sign of life that the server has answered, by when it was sent.
+func (l *lease) renew(sent, reassign time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.renewed = max(l.renewed, sent)
+	if reassign > 0 {
+		l.reassign = reassign
+	}
+}
+
+// over says that an attempt with its own reassign time has to be stopped.
+func (l *lease) over(now, own time.Duration) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	limit := own
+	if l.reassign > 0 {
+		limit = min(limit, l.reassign)
+	}
+	return now >= l.renewed+limit-fenceMargin(limit)
+}
+
+// fenceMargin is how long before the server gives a job to another host this one stops
+// it: time for the kill, and for clocks that do not run alike.
+func fenceMargin(reassign time.Duration) time.Duration {
+	if reassign < 180*time.Second {
+		return reassign / 5 // settings for tests
+	}
+	return max(time.Minute, reassign/50)
+}
+
+// fence stops what runs when the lease is over.
+func (d *Daemon) fence(ctx context.Context) {
+	for {
+		d.lease.mu.Lock()
+		tick := min(time.Second, max(10*time.Millisecond, d.lease.reassign/50))
+		d.lease.mu.Unlock()
+		// A timer stands still in suspend but the boot clock does not: waking often
+		// is what makes the fence hold after a laptop's lid was opened.
+		if d.pause(ctx, tick) != nil {
+			return
+		}
+		now := d.clock.Boot()
+		for _, a := range d.all() {
+			if a.claims == nil || !a.runs() || a.stopped() != nil {
+				continue
+			}
+			own := time.Duration(a.claims.ReassignAfterMs) * time.Millisecond
+			if d.lease.over(now, own) {
+				a.log.Error("the server was out of reach for too long; the job is stopped, for it may run elsewhere soon")
+				a.stop(order{
+					reason: wire.ReasonHostError, lost: true, grace: min(d.cfg.StopGrace, fenceMargin(own)/4),
+					detail: "the host lost the server and stopped the job",
+				})
+			}
+		}
+	}
+}
+
+// beat sends heartbeats on a session.
+func (d *Daemon) beat(ctx context.Context, s *session) {
+	every := seconds(s.welcome.HeartbeatS)
+	var mu sync.Mutex
+	acked := s.began
+	total, idle := cpuTimes()
+	for seq := int64(1); ; seq++ {
+		// ±20 %, so that hosts that connected together do not beat together.
+		if d.pause(ctx, every*4/5+rand.N(every*2/5+1)) != nil {
+			return
+		}
+		mu.Lock()
+		silence := d.clock.Boot() - acked
+		mu.Unlock()
+		if silence > 4*every {
+			d.log.Warn("the server does not answer heartbeats", "for", silence)
+			s.close(wire.CloseTimeout, "no ack in time")
+			return
+		}
+		t, i := cpuTimes()
+		b := d.heartbeat(seq)
+		if t > total {
+			b.CPUPct = 100 * (1 - float64(i-idle)/float64(t-total))
+			b.CPUPct = min(100, max(0, b.CPUPct))
+		}
+		total, idle = t, i
+		sent := d.clock.Boot()
+		err := s.ask(b, func(f wire.Frame) {
+			if refusal(f) != nil {
+				return
+			}
+			d.lease.renew(sent, 0)
+			mu.Lock()
+			acked = max(acked, sent)
+			mu.Unlock()
+		})
+		if err != nil {
+			s.close(wire.CloseTimeout, "cannot write")
+			return
+		}
+	}
+}
+
+func (d *Daemon) heartbeat(seq int64) *wire.Heartbeat {
+	b := &wire.Heartbeat{
+		Seq: seq, DiskFreeMB: freeBytes(d.cfg.Dir) / mib, Attempts: len(d.all()),
+		MemoryUsedMB: (kilobytes(keyed("/proc/meminfo", "MemTotal")) - kilobytes(keyed("/proc/meminfo", "MemAvailable"))) / mib,
+	}
+	if load := d.load.Load(); load != nil {
+		b.GPUs = loadOf(*load)
+	}
+	return b
+}
+
+// sampleEvery is how often the GPUs' load is read. nvidia-smi takes up to a second, so
+// heartbeats send the latest sample instead of waiting for one.
+const sampleEvery = 5 * time.Second
+
+// sample keeps the GPUs' load current.
+func (d *Daemon) sample(ctx context.Context) {
+	for {
+		limited, cancel := context.WithTimeout(ctx, sampleEvery)
+		load, err := d.ports.GPUs.Load(limited)
+		cancel()
+		if err == nil {
+			d.load.Store(&load)
+		} else if ctx.Err() == nil {
+			d.log.Warn("the GPUs' load cannot be read", "error", err)
+		}
+		if d.pause(ctx, sampleEvery) != nil {
+			return
+		}
+	}
+}
