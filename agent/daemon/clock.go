@@ -2,11 +2,11 @@ package daemon
 
 import "time"
 
-// systemClock is the machine's own clock.
-type systemClock struct{}
+// SystemClock is the machine's own clock.
+type SystemClock struct{}
 
 // Now reads the wall clock.
-func (systemClock) Now() time.Time { return time.Now() }
+func (SystemClock) Now() time.Time { return time.Now() }
 
 // Boot reads the time since boot.
-func (systemClock) Boot() time.Duration { return sinceBoot() }
+func (SystemClock) Boot() time.Duration { return sinceBoot() }

@@ -81,7 +81,7 @@ func New(cfg Config, ports Ports) (*Daemon, error) {
 	cfg = cfg.withDefaults()
 	clock := ports.Clock
 	if clock == nil {
-		clock = systemClock{}
+		clock = SystemClock{}
 	}
 	identity, err := LoadIdentity(cfg.Dir)
 	if err != nil {
