@@ -33,6 +33,9 @@ func (a *attempt) prepare(ctx context.Context) (Task, *wire.Exit) {
 			ArtifactBytes: c.Limits.ArtifactBytes, ArtifactFiles: c.Limits.ArtifactFiles,
 		},
 	}
+	if a.d.ports.Runtime.Info().Name != "simulated" && !realGPU(a.d.inventory.Load().gpus, c.GPUs.UUIDs) {
+		task.GPUs = nil // made-up devices are slots, and nothing that a process could see
+	}
 	if c.Image != nil {
 		task.Image = c.Image.Ref + "@" + c.Image.Digest
 	}

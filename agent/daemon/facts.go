@@ -177,6 +177,13 @@ func loadOf(loads []GPULoad) []wire.GPULoad {
 	return out
 }
 
+// realGPU says whether one of the devices exists.
+func realGPU(have []GPU, want []string) bool {
+	return slices.ContainsFunc(have, func(g GPU) bool {
+		return g.Driver != SimulatedDriver && slices.Contains(want, g.UUID)
+	})
+}
+
 // hasGPUs says whether all the devices are among those that this host has.
 func hasGPUs(have []GPU, want []string) bool {
 	return !slices.ContainsFunc(want, func(uuid string) bool {

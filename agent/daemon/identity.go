@@ -106,8 +106,9 @@ type Enrolment struct {
 	Token       string // pgpu_enr_…, used up
 	Server      string // URL, kept for people
 	Name        string // as listed; "": the hostname
-	HourlyPrice int64  // per GPU, millionths; 0: the server's default
+	HourlyPrice *int64 // per GPU, millionths; nil: not listed yet
 	Tags        []string
+	Region      string
 	Version     string // of the agent
 	Again       bool   // replace an identity that the folder has already
 }
@@ -134,7 +135,7 @@ func Enrol(ctx context.Context, dir string, p Ports, e Enrolment) (*Identity, er
 		EnrollmentToken: e.Token, PublicKey: wire.PublicKeyOf(public),
 		Proof: base64.RawURLEncoding.EncodeToString(ed25519.Sign(key, wire.EnrolPayload(e.Token, public))),
 		Name:  e.Name, Host: hostFacts(dir, e.Version, Policy{}), GPUs: wireGPUs(gpus),
-		PricePerGPUHourMicros: e.HourlyPrice, Tags: e.Tags,
+		PricePerGPUHourMicros: e.HourlyPrice, Tags: e.Tags, Region: e.Region,
 	})
 	if err != nil {
 		return nil, err

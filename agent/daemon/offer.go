@@ -54,7 +54,7 @@ func (d *Daemon) accept(c *wire.ManifestClaims) *rejection {
 	if bad := d.cfg.Policy.judge(c, d.cfg.Trusted); bad != nil {
 		return bad
 	}
-	if bad := able(c, d.ports.Runtime.Info(), d.inventory.Load().gpus); bad != nil {
+	if bad := able(c, d.ports.Runtime.Info(), d.inventory.Load().gpus, d.cfg.Trusted); bad != nil {
 		return bad
 	}
 	after, bad := d.room(c)

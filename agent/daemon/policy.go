@@ -61,13 +61,15 @@ func (p Policy) judge(c *wire.ManifestClaims, trusted bool) *rejection {
 var strengths = []string{IsolationNone, IsolationProcess, IsolationContainer, IsolationGVisor}
 
 // able says why this host cannot run a job, whatever its owner allows, or nil.
-func able(c *wire.ManifestClaims, info RuntimeInfo, gpus []GPU) *rejection {
+func able(c *wire.ManifestClaims, info RuntimeInfo, gpus []GPU, trusted bool) *rejection {
 	has, needs := slices.Index(strengths, info.Isolation), slices.Index(strengths, string(c.Isolation.Min))
 	switch {
 	case has < needs:
 		return reject(wire.RejectReasonUnsupported, "the job wants isolation %s and this host has %s", c.Isolation.Min, info.Isolation)
 	case c.Kind == wire.ManifestClaimsKindImage && has < slices.Index(strengths, IsolationContainer):
 		return reject(wire.RejectReasonUnsupported, "this host runs no container images")
+	case has < slices.Index(strengths, IsolationContainer) && info.Name == "process" && !trusted && realGPU(gpus, c.GPUs.UUIDs):
+		return reject(wire.RejectReasonUnsupported, "GPUs need a container: without one, only a trusted host gives them, to its owner's jobs")
 	case !hasGPUs(gpus, c.GPUs.UUIDs):
 		return reject(wire.RejectReasonUnsupported, "this host has not all of the job's GPUs")
 	}

@@ -945,7 +945,7 @@ type ManifestClaims struct {
 	// Env The whole environment beside what the runtime sets. May hold secrets; never logged, never kept.
 	Env map[string]string `json:"env"`
 
-	// Exp Deadline to start by, not to end by; at most 600 s after iat.
+	// Exp Deadline to begin by, which is to accept, not to end by; at most 600 s after iat.
 	Exp  int64        `json:"exp"`
 	GPUs ManifestGPUs `json:"gpus"`
 
@@ -1200,8 +1200,8 @@ type Registration struct {
 	// Name How the host is listed; the hostname when absent.
 	Name string `json:"name,omitempty"`
 
-	// PricePerGPUHourMicros Asking price in millionths; the server's default when absent.
-	PricePerGPUHourMicros int64 `json:"price_per_gpu_hour_micros,omitempty"`
+	// PricePerGPUHourMicros Asking price in millionths; its GPUs are listed at once. Absent: not listed until the owner sets one.
+	PricePerGPUHourMicros *int64 `json:"price_per_gpu_hour_micros,omitempty"`
 
 	// Proof base64url of the Ed25519 signature by that key over these lines, joined by a line
 	// feed: peergpu-enrol-v1, the SHA-256 of the token in hexadecimal, the key's RFC 7638
@@ -1210,7 +1210,10 @@ type Registration struct {
 
 	// PublicKey The host's key, made on the host (RFC 8037).
 	PublicKey PublicKey `json:"public_key"`
-	Tags      []string  `json:"tags,omitempty"`
+
+	// Region Where the host stands, as the owner says, such as eu-de.
+	Region string   `json:"region,omitempty"`
+	Tags   []string `json:"tags,omitempty"`
 }
 
 // Reject The host will not run this manifest. Nothing of it was run.
