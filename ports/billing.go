@@ -2,6 +2,7 @@ package ports
 
 import (
 	"context"
+	"time"
 
 	"github.com/peergpu/peergpu/domain"
 	"github.com/peergpu/peergpu/domain/billing"
@@ -29,8 +30,25 @@ type Ledger interface {
 	List(ctx context.Context, f LedgerFilter, p Page) ([]billing.Transaction, error)
 	// Find gives the transaction with a key; none is NotFound.
 	Find(ctx context.Context, key string) (billing.Transaction, error)
+	// Unsettled gives the holds posted before a time for whose job nothing was settled
+	// or released, oldest first.
+	Unsettled(ctx context.Context, before time.Time, limit int) ([]billing.Transaction, error)
 	// Total is the sum of all entries ever posted, in each currency: always zero.
 	Total(ctx context.Context) (map[string]domain.Micros, error)
+}
+
+// Ending is how a job ended, as billing sees it.
+type Ending struct {
+	Renter    domain.ID
+	HostOwner domain.ID     // who earns; zero when no host had it
+	Amount    domain.Micros // what is billed
+	Over      bool          // nothing will change any more
+}
+
+// Endings is jobs as billing sees it.
+type Endings interface {
+	// Of tells how a job stands; an unknown job is NotFound.
+	Of(ctx context.Context, job domain.ID) (Ending, error)
 }
 
 // Charge is a payment into a wallet.

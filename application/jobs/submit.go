@@ -160,8 +160,10 @@ func (s *Service) enqueue(ctx context.Context, draft jobs.Snapshot, store func(d
 	var lease *jobs.Lease
 	for try := 0; ; try++ {
 		lease = nil
-		if l, ok := s.fleet.reserve(request); ok && try < leaseTries {
-			lease = &l
+		if try < leaseTries {
+			if l, ok := s.fleet.reserve(request); ok {
+				lease = &l
+			}
 		}
 		if stored, err = store(hold, lease); !errors.Is(err, ports.ErrDeviceTaken) {
 			break

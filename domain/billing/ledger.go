@@ -124,15 +124,36 @@ func TopUp(key string, user domain.ID, amount domain.Micros) Transaction {
 	return Transaction{Kind: KindTopUp, Key: key, Entries: []Entry{{Clearing, -amount}, {Wallet(user), amount}}}
 }
 
+// HoldKey is the key of the transaction that holds a job's money; SettleKey that of
+// the one that ends the hold, so that a job is settled or released once, whichever
+// comes first.
+func HoldKey(job domain.ID) string { return "hold:" + job.String() }
+
+// SettleKey is the key of a job's settlement or release.
+func SettleKey(job domain.ID) string { return "settle:" + job.String() }
+
+// HolderOf is the renter whose money a hold sets aside.
+func HolderOf(hold Transaction) domain.ID {
+	for _, e := range hold.Entries {
+		name, ok := strings.CutPrefix(string(e.Account), "renter:")
+		if name, wallet := strings.CutSuffix(name, ":wallet"); ok && wallet {
+			if id, err := domain.ParseID(name); err == nil {
+				return id
+			}
+		}
+	}
+	return domain.ID{}
+}
+
 // HoldFor sets money aside for a job before it is queued.
 func HoldFor(job, renter domain.ID, amount domain.Micros) Transaction {
-	return Transaction{Kind: KindHold, Key: "hold:" + job.String(), Job: job,
+	return Transaction{Kind: KindHold, Key: HoldKey(job), Job: job,
 		Entries: []Entry{{Wallet(renter), -amount}, {Hold(renter), amount}}}
 }
 
 // Release gives a hold back whole: nothing was billed.
 func Release(job, renter domain.ID, held domain.Micros) Transaction {
-	return Transaction{Kind: KindRelease, Key: "settle:" + job.String(), Job: job,
+	return Transaction{Kind: KindRelease, Key: SettleKey(job), Job: job,
 		Entries: []Entry{{Hold(renter), -held}, {Wallet(renter), held}}}
 }
 
@@ -143,11 +164,10 @@ type Settlement struct {
 	Fee                    FeeBasis
 }
 
-// Settle pays host and platform out of the hold and gives the rest back. The key is
-// the job's alone, so that a job is settled or released once, whichever comes first.
+// Settle pays host and platform out of the hold and gives the rest back.
 func Settle(s Settlement) Transaction {
 	fee, host := s.Fee.Split(s.Amount)
-	return Transaction{Kind: KindSettle, Key: "settle:" + s.Job.String(), Job: s.Job, Entries: []Entry{
+	return Transaction{Kind: KindSettle, Key: SettleKey(s.Job), Job: s.Job, Entries: []Entry{
 		{Hold(s.Renter), -s.Held}, {HostPending(s.HostOwner), host}, {PlatformFee, fee}, {Wallet(s.Renter), s.Held - s.Amount},
 	}}
 }
