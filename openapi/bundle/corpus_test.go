@@ -167,6 +167,9 @@ func badStructure() []hostile {
 		{name: "an entry inside another", archive: at(3), code: bundle.OverlappingEntry},
 		{name: "an entry in the directory", archive: at(90), code: bundle.OverlappingEntry},
 		{name: "an entry beyond the file", archive: at(1 << 20), code: bundle.OverlappingEntry},
+		{name: "an entry whose extra data take its room", archive: one(file("a", "content", func(f *forged) {
+			f.local.extra, f.payload = []byte("extra"), f.payload[5:]
+		})), code: bundle.OverlappingEntry},
 		{name: "an entry without its signature", archive: append([]byte("PK\x03\x05"), honest[4:]...), code: bundle.Malformed},
 		{name: "a gap between entries", archive: archive([]forged{file("a", "x", func(f *forged) { f.payload = []byte("x, hidden") }), file("b", "y")}), code: bundle.UnaccountedBytes},
 		{name: "a local header with another name", archive: local(func(h *header) { h.name = "b" }), code: bundle.HeaderMismatch},
