@@ -3,6 +3,7 @@ package runtime
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -23,7 +24,8 @@ type cgroups struct {
 	parents map[string]string // controller → the folder that our branch hangs in
 
 	mu   sync.Mutex
-	used int // jobs in the branch; the last one to leave removes it
+	made int             // names are not used twice
+	live map[string]bool // groups of this process
 }
 
 // cgroupLimits are what a job's group enforces; zero is no limit.
@@ -36,7 +38,7 @@ func findCgroups(name string) *cgroups {
 	if len(mounts) == 0 {
 		return nil
 	}
-	c := &cgroups{name: name, parents: map[string]string{}}
+	c := &cgroups{name: name, parents: map[string]string{}, live: map[string]bool{}}
 	for _, controller := range []string{"memory", "pids", "cpu", "cpuacct"} {
 		mount, ok := mounts[controller]
 		if !ok {
@@ -75,7 +77,7 @@ func findUnified(name, mount, own string) *cgroups {
 			}
 			_ = os.WriteFile(want, []byte("+cpu"), 0)
 		}
-		c := &cgroups{v2: true, name: name, parents: map[string]string{"": parent}}
+		c := &cgroups{v2: true, name: name, parents: map[string]string{"": parent}, live: map[string]bool{}}
 		if c.writable(parent) {
 			return c
 		}
@@ -104,35 +106,34 @@ func (c *cgroups) has(controller string) bool {
 	return slices.Contains(strings.Fields(have), controller)
 }
 
-// create makes the group of one job.
-func (c *cgroups) create(job string, l cgroupLimits) (*cgroup, error) {
+// create makes an empty group. Its name says nothing of the job, since groups
+// are made before there is one.
+func (c *cgroups) create() (*cgroup, error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	g := &cgroup{tree: c, dirs: map[string]string{}}
-	c.used++
+	c.made++
+	g := &cgroup{tree: c, name: fmt.Sprintf("run-%d-%d", os.Getpid(), c.made), dirs: map[string]string{}}
+	c.live[g.name] = true
+	c.mu.Unlock()
 	for controller, parent := range c.parents {
 		branch := filepath.Join(parent, c.name)
 		if err := mkdir(branch); err != nil {
-			return nil, errors.Join(err, g.removeLocked())
+			return nil, errors.Join(err, g.remove())
 		}
 		if c.v2 {
 			_ = os.WriteFile(filepath.Join(branch, "cgroup.subtree_control"), []byte("+memory +pids"), 0)
 			_ = os.WriteFile(filepath.Join(branch, "cgroup.subtree_control"), []byte("+cpu"), 0)
 		}
-		dir := filepath.Join(branch, job)
+		dir := filepath.Join(branch, g.name)
 		if err := mkdir(dir); err != nil {
-			return nil, errors.Join(err, g.removeLocked())
+			return nil, errors.Join(err, g.remove())
 		}
 		g.dirs[controller] = dir
-	}
-	if err := g.limit(l); err != nil {
-		return nil, errors.Join(err, g.removeLocked())
 	}
 	return g, nil
 }
 
-// sweep kills and removes the groups of an earlier process, all but keep's.
-func (c *cgroups) sweep(keep func(job string) bool) error {
+// sweep kills and removes the groups of an earlier process.
+func (c *cgroups) sweep() error {
 	if c == nil {
 		return nil
 	}
@@ -140,12 +141,15 @@ func (c *cgroups) sweep(keep func(job string) bool) error {
 	for controller, parent := range c.parents {
 		entries, _ := os.ReadDir(filepath.Join(parent, c.name))
 		for _, e := range entries {
-			if !e.IsDir() || keep(e.Name()) {
+			c.mu.Lock()
+			ours := c.live[e.Name()]
+			c.mu.Unlock()
+			if !e.IsDir() || ours {
 				continue
 			}
 			g := left[e.Name()]
 			if g == nil {
-				g = &cgroup{tree: c, dirs: map[string]string{}}
+				g = &cgroup{tree: c, name: e.Name(), dirs: map[string]string{}}
 				left[e.Name()] = g
 			}
 			g.dirs[controller] = filepath.Join(parent, c.name, e.Name())
@@ -154,20 +158,26 @@ func (c *cgroups) sweep(keep func(job string) bool) error {
 	var errs []error
 	for _, g := range left {
 		g.kill(5 * time.Second)
-		c.mu.Lock()
-		c.used++
-		errs = append(errs, g.removeLocked())
-		c.mu.Unlock()
+		errs = append(errs, g.remove())
 	}
 	return errors.Join(errs...)
+}
+
+// close removes our branch, once no group is left in it.
+func (c *cgroups) close() {
+	for _, parent := range c.parents {
+		_ = os.Remove(filepath.Join(parent, c.name))
+	}
 }
 
 // cgroup holds the processes of one job. A nil *cgroup holds none.
 type cgroup struct {
 	tree *cgroups
+	name string
 	dirs map[string]string // controller → folder; "" on version 2
 }
 
+// limit sets limits; zeroes leave what is set.
 func (g *cgroup) limit(l cgroupLimits) error {
 	const period = 100_000 // µs, the kernel's default
 	var settings [][3]string
@@ -212,21 +222,19 @@ func (g *cgroup) limit(l cgroupLimits) error {
 	return nil
 }
 
-// add moves a process in; its later children follow.
-func (g *cgroup) add(pid int) error {
-	if g == nil {
-		return nil
-	}
+// park moves the calling thread in, on version 1, where threads can be moved
+// one by one: children that it forks are in the group from their first moment.
+func (g *cgroup) park() error {
 	for _, dir := range g.dirs {
-		err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0)
-		if err != nil && !errors.Is(err, unix.ESRCH) {
+		if err := os.WriteFile(filepath.Join(dir, "tasks"), []byte(strconv.Itoa(unix.Gettid())), 0); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// pids lists the processes in the group, in any of its folders.
+// pids lists the processes in the group, in any of its folders, but never this
+// one, which is listed while a thread of it is parked there.
 func (g *cgroup) pids() []int {
 	if g == nil {
 		return nil
@@ -234,7 +242,7 @@ func (g *cgroup) pids() []int {
 	var out []int
 	for _, dir := range g.dirs {
 		for _, s := range strings.Fields(readString(filepath.Join(dir, "cgroup.procs"))) {
-			if pid, err := strconv.Atoi(s); err == nil {
+			if pid, err := strconv.Atoi(s); err == nil && pid != os.Getpid() {
 				out = append(out, pid)
 			}
 		}
@@ -268,16 +276,10 @@ func (g *cgroup) remove() error {
 	if g == nil {
 		return nil
 	}
-	g.tree.mu.Lock()
-	defer g.tree.mu.Unlock()
-	return g.removeLocked()
-}
-
-func (g *cgroup) removeLocked() error {
 	var errs []error
 	for _, dir := range g.dirs {
 		// The kernel lets go of a group a moment after its last process.
-		for deadline := monotonic() + time.Second; ; time.Sleep(time.Millisecond) {
+		for deadline := monotonic() + 2*time.Second; ; time.Sleep(time.Millisecond) {
 			err := os.Remove(dir)
 			if err == nil || errors.Is(err, os.ErrNotExist) {
 				break
@@ -288,11 +290,9 @@ func (g *cgroup) removeLocked() error {
 			}
 		}
 	}
-	if g.tree.used--; g.tree.used == 0 {
-		for _, parent := range g.tree.parents {
-			_ = os.Remove(filepath.Join(parent, g.tree.name))
-		}
-	}
+	g.tree.mu.Lock()
+	delete(g.tree.live, g.name)
+	g.tree.mu.Unlock()
 	return errors.Join(errs...)
 }
 

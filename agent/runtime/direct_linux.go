@@ -42,10 +42,10 @@ func (r *processRun) startDirect(out *os.File) error {
 		return err
 	}
 	defer null.Close()
-	p, err := spawn(path, r.task.Argv, &os.ProcAttr{
+	p, group, err := r.p.spawner.start(path, r.task.Argv, &os.ProcAttr{
 		Dir: cwd, Env: env, Files: []*os.File{null, out, out},
 		Sys: &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL},
-	})
+	}, r.groupLimits())
 	if err != nil {
 		var why syscall.Errno
 		if errors.As(err, &why) && (why == unix.ENOENT || why == unix.EACCES || why == unix.ENOEXEC || why == unix.ENOTDIR) {
@@ -54,11 +54,10 @@ func (r *processRun) startDirect(out *os.File) error {
 		}
 		return err
 	}
-	// The command runs already. Its limits follow within microseconds, which
+	// The command runs already. These limits follow within microseconds, which
 	// is good enough for the owner's own job.
-	_ = r.group.add(p.Pid)
-	_ = r.limitProcess(p.Pid)
-	r.direct = &direct{process: p}
+	r.group, r.direct = group, &direct{process: p}
+	r.limitProcess(p.Pid)
 	if me, ok := lookup(p.Pid); ok {
 		r.direct.started = me.started
 	}

@@ -6,8 +6,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -23,6 +25,7 @@ type Process struct {
 	o       Options
 	box     *sandbox // nil when unsandboxed
 	cgroups *cgroups // nil where none can be made
+	spawner *spawner
 	python  prefix
 
 	mu   sync.Mutex
@@ -47,17 +50,35 @@ func NewProcess(ctx context.Context, o Options) (*Process, error) {
 		cgroups: findCgroups("peergpu-" + hex.EncodeToString(sum[:6])),
 		python:  findPython(o.Prefixes),
 	}
-	if !o.Unsandboxed {
-		box, err := newSandbox(o, p.python)
-		if err != nil {
-			return nil, err
-		}
-		p.box = box
-		if _, err := p.version(ctx, "sh"); err != nil {
-			return nil, fmt.Errorf("the sandbox does not work here: %w; %s", err, p.box.advice())
-		}
+	// Jobs inherit it. The agent holds keys, so that it is no loss either.
+	_ = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
+	p.spawner = newSpawner(p.cgroups)
+	if o.Unsandboxed {
+		return p, nil
+	}
+	box, err := newSandbox(o, p.python)
+	if err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	p.box = box
+	if _, err := p.version(ctx, "sh"); err != nil {
+		err = fmt.Errorf("the sandbox does not work here: %w; %s", err, box.advice())
+		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
+}
+
+// Close ends the jobs that still run and removes the runtime's last traces; no
+// method may be called after it.
+func (p *Process) Close() error {
+	p.mu.Lock()
+	runs := slices.Collect(maps.Values(p.runs))
+	p.mu.Unlock()
+	var errs []error
+	for _, r := range runs {
+		errs = append(errs, r.Cleanup())
+	}
+	return errors.Join(append(errs, p.spawner.close())...)
 }
 
 // Info implements daemon.Runtime.
@@ -83,7 +104,7 @@ func (p *Process) Probe(ctx context.Context) (daemon.Report, error) {
 	switch {
 	case p.cgroups.has("pids"):
 		r.PIDs = daemon.EnforcedCgroup
-	case p.box != nil && countsPerNamespace():
+	case p.box != nil && p.box.countsProcesses():
 		r.PIDs = daemon.EnforcedRlimit
 	}
 	if p.cgroups == nil {
@@ -153,7 +174,7 @@ func (p *Process) Sweep(ctx context.Context) error {
 		defer p.mu.Unlock()
 		return p.runs[name] != nil
 	}
-	errs := []error{p.cgroups.sweep(active)}
+	errs := []error{p.cgroups.sweep()}
 	entries, err := os.ReadDir(filepath.Join(p.o.Dir, "runs"))
 	if err != nil {
 		return err
@@ -225,16 +246,4 @@ func (p *Process) version(ctx context.Context, command string) (string, error) {
 		return "", fmt.Errorf("%s ended with %d: %s", strings.Join(argv, " "), exit.Code, first)
 	}
 	return first, nil
-}
-
-// countsPerNamespace says whether RLIMIT_NPROC counts the sandbox alone, as
-// kernels since 5.14 do, and not everything of the same user.
-func countsPerNamespace() bool {
-	var u unix.Utsname
-	if unix.Uname(&u) != nil {
-		return false
-	}
-	var major, minor int
-	_, _ = fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor)
-	return major > 5 || major == 5 && minor >= 14
 }

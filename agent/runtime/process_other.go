@@ -16,3 +16,6 @@ type Process struct{ daemon.Runtime }
 func NewProcess(context.Context, Options) (*Process, error) {
 	return nil, errors.New("the process runtime needs Linux")
 }
+
+// Close does nothing.
+func (*Process) Close() error { return nil }

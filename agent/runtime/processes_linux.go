@@ -3,10 +3,8 @@ package runtime
 import (
 	"bytes"
 	"os"
-	goruntime "runtime"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -18,31 +16,6 @@ func monotonic() time.Duration {
 	var ts unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
 	return time.Duration(ts.Nano())
-}
-
-// spawner is one thread that never ends. A child asks to be killed with its
-// parent, and by parent the kernel means the thread that forked it, while Go
-// lets threads come and go.
-var spawner = sync.OnceValue(func() chan<- func() {
-	work := make(chan func())
-	go func() {
-		goruntime.LockOSThread()
-		for f := range work {
-			f()
-		}
-	}()
-	return work
-})
-
-// spawn starts a process from the thread that outlives it.
-func spawn(path string, argv []string, attr *os.ProcAttr) (p *os.Process, err error) {
-	done := make(chan struct{})
-	spawner() <- func() {
-		p, err = os.StartProcess(path, argv, attr)
-		close(done)
-	}
-	<-done
-	return p, err
 }
 
 // process is one line of the machine's process table.
@@ -128,14 +101,25 @@ func privateMemory(pid int) int64 {
 	return max(resident-shared, 0) * int64(os.Getpagesize())
 }
 
-// rlimit sets both bounds of a limit of pid, as far as we may raise it.
-func rlimit(pid, resource int, value uint64) error {
-	var now unix.Rlimit
-	if err := unix.Prlimit(pid, resource, nil, &now); err != nil {
-		return err
+// rlimit sets both bounds of a limit of pid, as far as we may.
+func rlimit(pid, resource int, value uint64) {
+	if unix.Prlimit(pid, resource, &unix.Rlimit{Cur: value, Max: value}, nil) == nil {
+		return
 	}
-	if value > now.Max && os.Geteuid() != 0 {
-		value = now.Max
+	var now unix.Rlimit // raising the upper bound takes a capability
+	if unix.Prlimit(pid, resource, nil, &now) == nil {
+		value = min(value, now.Max)
+		_ = unix.Prlimit(pid, resource, &unix.Rlimit{Cur: value, Max: value}, nil)
 	}
-	return unix.Prlimit(pid, resource, &unix.Rlimit{Cur: value, Max: value}, nil)
+}
+
+// capable says whether this process has a capability.
+func capable(c uint) bool {
+	for line := range strings.Lines(readString("/proc/self/status")) {
+		if v, ok := strings.CutPrefix(line, "CapEff:"); ok {
+			caps, err := strconv.ParseUint(strings.TrimSpace(v), 16, 64)
+			return err == nil && caps>>c&1 == 1
+		}
+	}
+	return false
 }

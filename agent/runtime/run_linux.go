@@ -129,9 +129,6 @@ func (r *processRun) start(ctx context.Context) error {
 		r.conclude(notFound(detail), nil)
 		return nil
 	}
-	if err := r.makeGroup(); err != nil {
-		return err
-	}
 	if r.p.sandboxed(r.task) {
 		err = r.startSandboxed(ctx, job)
 	} else {
@@ -143,55 +140,45 @@ func (r *processRun) start(ctx context.Context) error {
 	return err
 }
 
-func (r *processRun) makeGroup() error {
-	if r.p.cgroups == nil {
-		return nil
+// groupLimits are what the run's cgroup enforces.
+func (r *processRun) groupLimits() cgroupLimits {
+	l := cgroupLimits{memory: r.task.Limits.MemoryBytes, pids: r.task.Limits.PIDs, cpuMilli: r.task.Limits.CPUMilli}
+	if l.pids > 0 && r.p.sandboxed(r.task) {
+		l.pids += 2 // bubblewrap's own, outside and inside
 	}
-	l := r.task.Limits
-	limits := cgroupLimits{memory: l.MemoryBytes, pids: l.PIDs, cpuMilli: l.CPUMilli}
-	if limits.pids > 0 && r.p.sandboxed(r.task) {
-		limits.pids++ // the sandbox's own process 1
-	}
-	var err error
-	r.group, err = r.p.cgroups.create(r.name, limits)
-	return err
+	return l
 }
 
 func (r *processRun) startSandboxed(ctx context.Context, out *os.File) error {
-	l, err := r.p.box.launch(ctx, r.task, out)
+	l, err := r.p.box.launch(ctx, r, out)
 	if err != nil {
 		if said := strings.TrimSpace(r.out.start()); said != "" {
 			err = fmt.Errorf("%w: %s", err, said)
 		}
 		return err
 	}
-	if err := errors.Join(r.group.add(l.first), r.limitProcess(l.first)); err != nil {
-		l.abandon()
-		return err
-	}
+	r.box = l
+	r.limitProcess(l.first)
 	if _, err := l.release.Write([]byte{1}); err != nil {
-		l.abandon()
 		return fmt.Errorf("%w: %s", errNoSandbox, strings.TrimSpace(r.out.start()))
 	}
-	r.box = l
 	return nil
 }
 
-// limitProcess sets what the kernel limits per process.
-func (r *processRun) limitProcess(pid int) error {
-	errs := []error{
-		rlimit(pid, unix.RLIMIT_CORE, 0),
-		rlimit(pid, unix.RLIMIT_NOFILE, 65536),
-	}
+// limitProcess sets what the kernel limits per process, where it lets us: root
+// in a container often lacks CAP_SYS_RESOURCE, without which a process of
+// another user keeps its limits. The limits that have to hold are the cgroup's
+// or watched.
+func (r *processRun) limitProcess(pid int) {
+	rlimit(pid, unix.RLIMIT_NOFILE, 65536)
 	if n := r.task.Limits.DiskBytes; n > 0 {
-		errs = append(errs, rlimit(pid, unix.RLIMIT_FSIZE, uint64(n)))
+		rlimit(pid, unix.RLIMIT_FSIZE, uint64(n))
 	}
-	if n := r.task.Limits.PIDs; n > 0 && r.p.sandboxed(r.task) && countsPerNamespace() {
-		errs = append(errs, rlimit(pid, unix.RLIMIT_NPROC, uint64(n)+1))
+	if n := r.task.Limits.PIDs; n > 0 && r.box != nil && r.p.box.countsProcesses() {
+		rlimit(pid, unix.RLIMIT_NPROC, uint64(n)+1)
 	}
 	// Should the whole machine run out of memory, a job goes first.
 	_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte("500"), 0)
-	return errors.Join(errs...)
 }
 
 // workdirMissing is a sentence when the bundle lacks the folder to start in.
@@ -320,28 +307,17 @@ func (r *processRun) end(reason, detail string, grace time.Duration, hurry <-cha
 	r.kill()
 }
 
-// monitor is the process whose end is the job's.
-func (r *processRun) monitor() *os.Process {
-	if r.box != nil {
-		return r.box.monitor
-	}
-	return r.direct.process
-}
-
 // pids are the job's own processes, without the sandbox's.
 func (r *processRun) pids() []int {
-	first := r.monitor().Pid
-	if r.box != nil {
-		first = r.box.first
+	if r.box == nil {
+		first := r.direct.process.Pid
+		return append(append(r.group.pids(), tree(first)...), first)
 	}
 	all := r.group.pids()
-	if len(all) == 0 {
-		all = tree(first)
-		if r.box == nil {
-			all = append(all, first)
-		}
+	if r.group == nil {
+		all = tree(r.box.first)
 	}
-	return slices.DeleteFunc(all, func(pid int) bool { return r.box != nil && pid == first })
+	return slices.DeleteFunc(all, func(pid int) bool { return pid == r.box.first || pid == r.box.monitor.Pid })
 }
 
 func (r *processRun) kill() {

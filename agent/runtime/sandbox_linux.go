@@ -136,9 +136,9 @@ type status struct {
 	Exit  *int `json:"exit-code"`
 }
 
-// launch builds the sandbox around a task, its output going to out.
-func (s *sandbox) launch(ctx context.Context, t daemon.Task, out *os.File) (_ *launched, err error) {
-	l := &launched{pidfd: -1}
+// launch builds the sandbox around a run, its output going to out.
+func (s *sandbox) launch(ctx context.Context, r *processRun, out *os.File) (_ *launched, err error) {
+	l, t := &launched{pidfd: -1}, r.task
 	defer func() {
 		if err != nil {
 			l.abandon()
@@ -183,7 +183,7 @@ func (s *sandbox) launch(ctx context.Context, t daemon.Task, out *os.File) (_ *l
 		attr.Sys.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
 	}
 	argv := append([]string{"bwrap", "--args", strconv.Itoa(fdArgs), "--"}, t.Argv...)
-	if l.monitor, err = spawn(s.bwrap, argv, attr); err != nil {
+	if l.monitor, r.group, err = r.p.spawner.start(s.bwrap, argv, attr, r.groupLimits()); err != nil {
 		return nil, err
 	}
 	for _, f := range []*os.File{statusW, goR, infoW, mappedR} {
@@ -348,6 +348,21 @@ func memory(name string, data []byte) (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// countsProcesses says whether RLIMIT_NPROC can be set and counts the sandbox
+// alone, as kernels since 5.14 do, and not everything of the same user.
+func (s *sandbox) countsProcesses() bool {
+	if s.asRoot && !capable(unix.CAP_SYS_RESOURCE) {
+		return false
+	}
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return false
+	}
+	var major, minor int
+	_, _ = fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor)
+	return major > 5 || major == 5 && minor >= 14
 }
 
 const installAdvice = "install it (Debian, Ubuntu: apt install bubblewrap; Fedora: dnf install bubblewrap)"

@@ -41,7 +41,7 @@ func (r *processRun) watch() (stop func()) {
 		loop(watchDiskEvery, r.lookAtDisk)
 	}
 	memory := l.MemoryBytes > 0 && !r.p.cgroups.has("memory")
-	pids := l.PIDs > 0 && !r.p.cgroups.has("pids") && (r.box == nil || !countsPerNamespace())
+	pids := l.PIDs > 0 && !r.p.cgroups.has("pids") && (r.box == nil || !r.p.box.countsProcesses())
 	if memory || pids {
 		loop(watchMemoryEvery, func() time.Duration { return r.lookAtProcesses(memory, pids) })
 	}
