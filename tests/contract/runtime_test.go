@@ -2,7 +2,6 @@ package contract
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +10,8 @@ import (
 
 	"github.com/peergpu/peergpu/agent/daemon"
 	"github.com/peergpu/peergpu/agent/runtime"
+	"github.com/peergpu/peergpu/tests/testkit"
+	"github.com/peergpu/peergpu/tests/testkit/servers"
 )
 
 func TestSimulatedRuntime(t *testing.T) {
@@ -23,12 +24,7 @@ func TestSimulatedRuntime(t *testing.T) {
 
 func TestProcessRuntimeInTheSandbox(t *testing.T) {
 	t.Parallel()
-	if _, err := runtime.NewProcess(t.Context(), runtime.Options{Dir: t.TempDir()}); err != nil {
-		if os.Getenv("CI") == "true" {
-			require.NoError(t, err)
-		}
-		t.Skip(err)
-	}
+	testkit.Need(t, servers.Bubblewrap)
 	Runtime(t, RuntimeCase{Open: process(runtime.Options{}), Command: shell})
 }
 
@@ -42,6 +38,7 @@ func process(o runtime.Options) func(t *testing.T) daemon.Runtime {
 		o.Dir = t.TempDir()
 		r, err := runtime.NewProcess(t.Context(), o)
 		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, r.Close()) })
 		return r
 	}
 }
