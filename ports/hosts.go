@@ -64,3 +64,9 @@ type Channels interface {
 	// Close ends the host's session, if it has one.
 	Close(host domain.ID, reason string)
 }
+
+// Occupancy is jobs as hosts sees it: which devices are taken.
+type Occupancy interface {
+	// Busy tells the job that has each of the devices; free ones are missing.
+	Busy(devices ...domain.ID) map[domain.ID]domain.ID
+}

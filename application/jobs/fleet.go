@@ -18,6 +18,7 @@ type fleet struct {
 	waiting *jobs.Waiting
 	offers  map[domain.ID]ports.Offer            // by device
 	byHost  map[domain.ID]map[domain.ID]struct{} // host → devices
+	jobs    map[domain.ID]domain.ID              // device → job that has it
 	ready   map[domain.ID]struct{}               // hosts with news for those who wait
 	doubt   bool                                 // occupancy has to be read again
 	news    chan struct{}
@@ -26,12 +27,13 @@ type fleet struct {
 func newFleet() *fleet {
 	return &fleet{
 		index: jobs.NewIndex(), waiting: jobs.NewWaiting(), offers: map[domain.ID]ports.Offer{},
-		byHost: map[domain.ID]map[domain.ID]struct{}{}, ready: map[domain.ID]struct{}{}, news: make(chan struct{}, 1),
+		byHost: map[domain.ID]map[domain.ID]struct{}{},
+		jobs:   map[domain.ID]domain.ID{}, ready: map[domain.ID]struct{}{}, news: make(chan struct{}, 1),
 	}
 }
 
 // reserve finds the best host and marks its devices as taken.
-func (f *fleet) reserve(r jobs.Request) (jobs.Lease, bool) {
+func (f *fleet) reserve(job domain.ID, r jobs.Request) (jobs.Lease, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	choice, ok := f.index.Match(r)
@@ -43,6 +45,7 @@ func (f *fleet) reserve(r jobs.Request) (jobs.Lease, bool) {
 		o := f.offers[id]
 		lease.HostName, lease.HostOwner = o.HostName, o.Owner
 		lease.Devices = append(lease.Devices, jobs.Device{ID: id, UUID: o.UUID, Model: o.GPUModel})
+		f.jobs[id] = job
 	}
 	f.index.Occupy(choice.Devices...)
 	return lease, true
@@ -79,8 +82,9 @@ func (f *fleet) doubtful() bool {
 }
 
 // occupy marks exactly these devices as taken, and all others as free.
-func (f *fleet) occupy(devices map[domain.ID]struct{}) {
+func (f *fleet) occupy(devices map[domain.ID]domain.ID) {
 	f.mu.Lock()
+	f.jobs = devices
 	for id, o := range f.offers {
 		slot, _ := f.index.Lookup(id)
 		if _, taken := devices[id]; taken != slot.Occupied {
@@ -100,6 +104,9 @@ func (f *fleet) occupy(devices map[domain.ID]struct{}) {
 func (f *fleet) free(host domain.ID, devices ...domain.ID) {
 	f.mu.Lock()
 	f.index.Free(devices...)
+	for _, id := range devices {
+		delete(f.jobs, id)
+	}
 	f.ready[host] = struct{}{}
 	f.mu.Unlock()
 	f.signal()
@@ -193,4 +200,17 @@ func (f *fleet) match(r jobs.Request) (jobs.Choice, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.index.Match(r)
+}
+
+// busy tells which of the devices are taken.
+func (f *fleet) busy(devices []domain.ID) map[domain.ID]domain.ID {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	taken := map[domain.ID]domain.ID{}
+	for _, id := range devices {
+		if slot, ok := f.index.Lookup(id); ok && slot.Occupied {
+			taken[id] = f.jobs[id]
+		}
+	}
+	return taken
 }

@@ -161,3 +161,7 @@ func (s *Service) Estimate(ctx context.Context, who domain.Actor, spec jobs.Spec
 	}
 	return e, err
 }
+
+// Busy tells the job that has each of the devices, as far as this replica knows; free
+// ones are missing. A device that is being leased has the zero id.
+func (s *Service) Busy(devices ...domain.ID) map[domain.ID]domain.ID { return s.fleet.busy(devices) }

@@ -64,10 +64,10 @@ func (s *Service) refresh(ctx context.Context, host domain.ID) error {
 
 // recount reads from the database which devices are taken.
 func (s *Service) recount(ctx context.Context) error {
-	taken := map[domain.ID]struct{}{}
+	taken := map[domain.ID]domain.ID{}
 	err := s.each(ctx, ports.JobFilter{States: []jobs.State{jobs.Assigned, jobs.Running, jobs.Cancelling}}, func(j jobs.Snapshot) error {
 		for _, id := range j.Current().DeviceIDs() {
-			taken[id] = struct{}{}
+			taken[id] = j.ID
 		}
 		return nil
 	})
@@ -175,7 +175,7 @@ func (s *Service) place(ctx context.Context, id domain.ID) error {
 	if err != nil {
 		return err
 	}
-	lease, ok := s.fleet.reserve(s.request(ctx, j))
+	lease, ok := s.fleet.reserve(id, s.request(ctx, j))
 	if !ok {
 		return nil
 	}

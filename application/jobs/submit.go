@@ -161,7 +161,7 @@ func (s *Service) enqueue(ctx context.Context, draft jobs.Snapshot, store func(d
 	for try := 0; ; try++ {
 		lease = nil
 		if try < leaseTries {
-			if l, ok := s.fleet.reserve(request); ok {
+			if l, ok := s.fleet.reserve(draft.ID, request); ok {
 				lease = &l
 			}
 		}

@@ -50,9 +50,13 @@ type Snapshot struct {
 	CreatedAt time.Time
 	SeenAt    time.Time // of the latest hello; zero: never connected
 
-	Succeeded, Runs int64 // attempts that ended without fault of the host, of all
-	BandwidthMbps   int64 // measured on fetches; 0: not yet
+	Succeeded, Runs int64       // attempts that ended without fault of the host, of all
+	BandwidthMbps   int64       // measured on fetches; 0: not yet
+	Judged          []domain.ID // the events that were counted last
 }
+
+// judgedKept is how many events a host remembers: more than can be in flight.
+const judgedKept = 64
 
 // Facts is what the agent reports of the machine.
 type Facts struct {
@@ -146,6 +150,7 @@ func (h *Host) Snapshot() Snapshot {
 	s.Devices = slices.Clone(s.Devices)
 	s.Tags = slices.Clone(s.Tags)
 	s.PublicKey = slices.Clone(s.PublicKey)
+	s.Judged = slices.Clone(s.Judged)
 	return s
 }
 
@@ -300,8 +305,15 @@ func (h *Host) Retire(now time.Time) error {
 	return nil
 }
 
-// Judge counts an attempt that ended: without fault of the host, or with.
-func (h *Host) Judge(ok bool) {
+// Judge counts an attempt that ended: without fault of the host, or with. by is the
+// event that says so; the latest of them are remembered, so that one that is delivered
+// twice counts once.
+func (h *Host) Judge(by domain.ID, ok bool) {
+	if slices.Contains(h.s.Judged, by) {
+		return
+	}
+	h.s.Judged = append(slices.Clone(h.s.Judged), by)
+	h.s.Judged = h.s.Judged[max(0, len(h.s.Judged)-judgedKept):]
 	h.s.Runs++
 	if ok {
 		h.s.Succeeded++

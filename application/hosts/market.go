@@ -1,0 +1,463 @@
+package hosts
+
+import (
+	"cmp"
+	"context"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/peergpu/peergpu/domain"
+	"github.com/peergpu/peergpu/domain/hosts"
+	"github.com/peergpu/peergpu/ports"
+)
+
+// Offer is the listed GPUs of one model at one price on one host.
+type Offer struct {
+	Host       hosts.Snapshot
+	Model      string
+	VRAMMB     int64
+	Price      domain.Micros // per GPU-hour
+	GPUs, Free int
+	Driver     string
+
+	CPUMilliPerGPU, MemoryMBPerGPU, DiskMBPerGPU int64
+
+	TFLOPS      float64 // of the data sheet; 0: not known
+	PerDollar   float64 // TFLOPS per unit of currency and hour; 0: not known
+	Reliability float64
+	Uptime      float64
+
+	devices []domain.ID
+	text    string // what a search looks in
+}
+
+// Key names the offer; it is what a page continues after.
+func (o Offer) Key() string {
+	return o.Host.ID.String() + "/" + o.Model + "/" + strconv.FormatInt(int64(o.Price), 10)
+}
+
+// Sort is an order of offers.
+type Sort string
+
+// The orders. Equal offers are ordered by Key.
+const (
+	ByPrice       Sort = "price" // rising; the others fall
+	ByPerformance Sort = "performance"
+	ByPerDollar   Sort = "performance_per_dollar"
+	ByReliability Sort = "reliability"
+)
+
+// Search selects offers; zero values select all.
+type Search struct {
+	Words     []string
+	Models    []string
+	Regions   []string
+	Tags      []string // all of them
+	MinGPUs   int      // free
+	MinVRAMMB int64
+	MinPrice  domain.Micros
+	MaxPrice  *domain.Micros
+	Verified  bool
+	Isolation hosts.Isolation // at least
+	MinUptime float64
+	Sort      Sort
+	After     Position // of the last offer seen
+	Limit     int
+}
+
+// Position is where a page ended.
+type Position struct {
+	Value float64
+	Key   string
+}
+
+// Found is a page of offers and the facets of the whole search.
+type Found struct {
+	Offers []Offer
+	Next   Position // Key "": the last page
+	Total  int
+	Facets Facets
+}
+
+// Facets counts what choosing a value of a filter would give, all other filters kept.
+type Facets struct {
+	Models, Regions, Tags, Isolations, VRAM, Verified []Count
+	MinPrice, MaxPrice                                *domain.Micros
+}
+
+// Count is one value of a facet.
+type Count struct {
+	Value string
+	Count int
+}
+
+// Market searches the public offers of connected hosts.
+func (s *Service) Market(ctx context.Context, q Search) (Found, error) {
+	all, err := s.offers(ctx)
+	if err != nil {
+		return Found{}, err
+	}
+	for i := range all {
+		busy := s.Occupancy.Busy(all[i].devices...)
+		all[i].Free = all[i].GPUs - len(busy)
+	}
+	var hits []Offer
+	for _, o := range all {
+		if q.refuses(o) == 0 {
+			hits = append(hits, o)
+		}
+	}
+	slices.SortFunc(hits, func(a, b Offer) int {
+		return cmp.Or(cmp.Compare(q.value(a), q.value(b)), strings.Compare(a.Key(), b.Key()))
+	})
+	f := Found{Total: len(hits), Facets: q.facets(all)}
+	for _, o := range hits {
+		if q.After.Key != "" && cmp.Or(cmp.Compare(q.value(o), q.After.Value), strings.Compare(o.Key(), q.After.Key)) <= 0 {
+			continue
+		}
+		if len(f.Offers) == q.Limit {
+			last := f.Offers[len(f.Offers)-1]
+			f.Next = Position{q.value(last), last.Key()}
+			break
+		}
+		f.Offers = append(f.Offers, o)
+	}
+	return f, nil
+}
+
+// value is what an order compares, rising.
+func (q Search) value(o Offer) float64 {
+	switch q.Sort {
+	case ByPerformance:
+		return -o.TFLOPS
+	case ByPerDollar:
+		return -o.PerDollar
+	case ByReliability:
+		return -o.Reliability
+	case ByPrice:
+	}
+	return float64(o.Price)
+}
+
+// The filters, one bit each, so that a facet can leave its own out.
+const (
+	byModel = 1 << iota
+	byRegion
+	byTags
+	byIsolation
+	byVRAM
+	byVerified
+	byCost
+	byOther
+)
+
+func (q Search) refuses(o Offer) int {
+	set := 0
+	add := func(refused bool, filter int) {
+		if refused {
+			set |= filter
+		}
+	}
+	add(len(q.Models) > 0 && !slices.ContainsFunc(q.Models, func(m string) bool { return strings.EqualFold(Canonical(m), o.Model) }), byModel)
+	add(len(q.Regions) > 0 && !slices.Contains(q.Regions, o.Host.Region), byRegion)
+	for _, tag := range q.Tags {
+		add(!slices.Contains(o.Host.Tags, tag), byTags)
+	}
+	add(strength(o.Host.Facts.Isolation) < strength(q.Isolation), byIsolation)
+	add(o.VRAMMB < q.MinVRAMMB, byVRAM)
+	add(q.Verified && !o.Host.Verified, byVerified)
+	add(o.Price < q.MinPrice || q.MaxPrice != nil && o.Price > *q.MaxPrice, byCost)
+	add(o.Free < q.MinGPUs || o.Uptime < q.MinUptime, byOther)
+	for _, w := range q.Words {
+		add(!strings.Contains(o.text, strings.ToLower(w)), byOther)
+	}
+	return set
+}
+
+// Isolations, from the weakest.
+var Isolations = []hosts.Isolation{"none", "process", "container", "gvisor"}
+
+func strength(i hosts.Isolation) int { return max(0, slices.Index(Isolations, i)) }
+
+func (q Search) facets(all []Offer) Facets {
+	var f Facets
+	models, regions, tags, vram, isolations := map[string]int{}, map[string]int{}, map[string]int{}, map[string]int{}, map[string]int{}
+	verified := map[string]int{"true": 0, "false": 0}
+	for _, o := range all {
+		refused := q.refuses(o)
+		passes := func(but int) bool { return refused&^but == 0 }
+		if passes(byModel) {
+			models[o.Model]++
+		}
+		if passes(byRegion) && o.Host.Region != "" {
+			regions[o.Host.Region]++
+		}
+		for _, tag := range o.Host.Tags {
+			if passes(byTags) {
+				tags[tag]++
+			}
+		}
+		if passes(byVRAM) {
+			vram[strconv.FormatInt(o.VRAMMB, 10)]++
+		}
+		if passes(byVerified) {
+			verified[strconv.FormatBool(o.Host.Verified)]++
+		}
+		for _, i := range Isolations {
+			if passes(byIsolation) && strength(o.Host.Facts.Isolation) >= strength(i) {
+				isolations[string(i)]++
+			}
+		}
+		if passes(byCost) {
+			if f.MinPrice == nil || o.Price < *f.MinPrice {
+				f.MinPrice = &o.Price
+			}
+			if f.MaxPrice == nil || o.Price > *f.MaxPrice {
+				f.MaxPrice = &o.Price
+			}
+		}
+	}
+	f.Models, f.Regions, f.Tags = frequent(models), frequent(regions), frequent(tags)
+	f.Tags = f.Tags[:min(len(f.Tags), 50)]
+	f.VRAM, f.Verified = frequent(vram), frequent(verified)
+	slices.SortFunc(f.VRAM, func(a, b Count) int {
+		return cmp.Or(cmp.Compare(len(a.Value), len(b.Value)), strings.Compare(a.Value, b.Value))
+	})
+	for _, i := range Isolations {
+		if n := isolations[string(i)]; n > 0 {
+			f.Isolations = append(f.Isolations, Count{string(i), n})
+		}
+	}
+	return f
+}
+
+func frequent(counts map[string]int) []Count {
+	list := make([]Count, 0, len(counts))
+	for v, n := range counts {
+		list = append(list, Count{v, n})
+	}
+	slices.SortFunc(list, func(a, b Count) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), strings.Compare(a.Value, b.Value))
+	})
+	return list
+}
+
+// market keeps the offers for a moment: browsing is frequent, and changes are told.
+type market struct {
+	mu     sync.Mutex
+	offers []Offer
+	until  time.Time
+	uptime map[domain.ID]uptime
+}
+
+type uptime struct {
+	share float64
+	until time.Time
+}
+
+func newMarket() *market { return &market{uptime: map[domain.ID]uptime{}} }
+
+func (m *market) forget() {
+	m.mu.Lock()
+	m.until = time.Time{}
+	m.mu.Unlock()
+}
+
+const (
+	marketTTL  = time.Second
+	uptimeTTL  = time.Minute
+	uptimeDays = 90
+	hostsPage  = 1000
+)
+
+// offers lists what active, connected hosts offer. The caller may change the copies.
+func (s *Service) offers(ctx context.Context) ([]Offer, error) {
+	now := s.Clock.Now()
+	s.market.mu.Lock()
+	if now.Before(s.market.until) {
+		defer s.market.mu.Unlock()
+		return slices.Clone(s.market.offers), nil
+	}
+	s.market.mu.Unlock()
+	var offers []Offer
+	err := s.eachHost(ctx, func(h hosts.Snapshot, p hosts.Presence) error {
+		if h.Standing != hosts.Active || !s.online(p) {
+			return nil
+		}
+		up, err := s.uptimeShare(ctx, h, now)
+		for _, o := range grouped(h) {
+			o.Uptime = up
+			offers = append(offers, o)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.market.mu.Lock()
+	defer s.market.mu.Unlock()
+	s.market.offers, s.market.until = offers, now.Add(marketTTL)
+	return slices.Clone(offers), nil
+}
+
+// eachHost goes through all hosts that are not retired, with their presence.
+func (s *Service) eachHost(ctx context.Context, visit func(hosts.Snapshot, hosts.Presence) error) error {
+	page := ports.Page{Limit: hostsPage}
+	for {
+		list, err := s.Hosts.List(ctx, ports.HostFilter{}, page)
+		if err != nil || len(list) == 0 {
+			return err
+		}
+		present, err := s.presences(ctx, list)
+		if err != nil {
+			return err
+		}
+		for _, h := range list {
+			if err := visit(h, present[h.ID]); err != nil {
+				return err
+			}
+		}
+		page.After = list[len(list)-1].ID
+	}
+}
+
+// grouped makes offers of a host's listed devices.
+func grouped(h hosts.Snapshot) []Offer {
+	var offers []Offer
+	slots := int64(max(1, presentDevices(h)))
+	for _, d := range h.Devices {
+		if !d.Listed || !d.Present {
+			continue
+		}
+		i := slices.IndexFunc(offers, func(o Offer) bool { return o.Model == d.Model && o.Price == d.Price })
+		if i < 0 {
+			i = len(offers)
+			o := Offer{
+				Host: h, Model: d.Model, VRAMMB: d.VRAMMB, Price: d.Price, Driver: d.Driver,
+				CPUMilliPerGPU: int64(h.Facts.CPUs) * 1000 / slots, MemoryMBPerGPU: h.Facts.MemoryMB / slots,
+				DiskMBPerGPU: h.Facts.DiskMB / slots, Reliability: Rate(h),
+				text: strings.ToLower(h.Name + " " + d.Model + " " + strings.Join(h.Tags, " ") + " " + h.Region),
+			}
+			if m, ok := hosts.Lookup(d.Model); ok {
+				o.TFLOPS = float64(m.TensorTFLOPS10) / 10
+				if d.Price > 0 {
+					o.PerDollar = math.Round(o.TFLOPS*1e6/float64(d.Price)*100) / 100
+				}
+			}
+			offers = append(offers, o)
+		}
+		offers[i].GPUs++
+		offers[i].devices = append(offers[i].devices, d.ID)
+	}
+	return offers
+}
+
+func presentDevices(h hosts.Snapshot) int {
+	n := 0
+	for _, d := range h.Devices {
+		if d.Present {
+			n++
+		}
+	}
+	return n
+}
+
+// Rate is the reliability that the match reckons with.
+func Rate(h hosts.Snapshot) float64 {
+	return float64(h.Succeeded+9) / float64(h.Runs+10)
+}
+
+func (s *Service) uptimeShare(ctx context.Context, h hosts.Snapshot, now time.Time) (float64, error) {
+	s.market.mu.Lock()
+	known, ok := s.market.uptime[h.ID]
+	s.market.mu.Unlock()
+	if ok && now.Before(known.until) {
+		return known.share, nil
+	}
+	days, err := s.uptime(ctx, h, now)
+	share := Share(days)
+	s.market.mu.Lock()
+	s.market.uptime[h.ID] = uptime{share, now.Add(uptimeTTL)}
+	s.market.mu.Unlock()
+	return share, err
+}
+
+func (s *Service) uptime(ctx context.Context, h hosts.Snapshot, now time.Time) ([]hosts.Day, error) {
+	from := now.Add(-uptimeDays * 24 * time.Hour)
+	if h.CreatedAt.After(from) {
+		from = h.CreatedAt
+	}
+	intervals, err := s.Presences.Intervals(ctx, h.ID, from)
+	return hosts.Uptime(intervals, from, now), err
+}
+
+// Share is the part of the days that a host was online.
+func Share(days []hosts.Day) float64 {
+	var online, of time.Duration
+	for _, d := range days {
+		online += d.Online
+		of += d.Of
+	}
+	if of == 0 {
+		return 0
+	}
+	return float64(online) / float64(of)
+}
+
+// PublicHost is a host as everybody sees it.
+type PublicHost struct {
+	View
+	OwnerHandle, OwnerName string
+	Days                   []hosts.Day
+}
+
+// MarketHost shows a host to everybody; one that is suspended or was removed is not
+// there.
+func (s *Service) MarketHost(ctx context.Context, id domain.ID) (PublicHost, error) {
+	h, err := s.Hosts.Get(ctx, id, domain.ID{})
+	if err == nil && (h.Standing == hosts.Suspended || h.Standing == hosts.Retired) {
+		err = domain.NotFound("host")
+	}
+	if err != nil {
+		return PublicHost{}, err
+	}
+	views, err := s.views(ctx, []hosts.Snapshot{h})
+	if err != nil {
+		return PublicHost{}, err
+	}
+	owner, err := s.Users.Get(ctx, h.Owner)
+	if err != nil {
+		return PublicHost{}, err
+	}
+	days, err := s.uptime(ctx, h, s.Clock.Now())
+	return PublicHost{View: views[0], OwnerHandle: owner.Handle, OwnerName: owner.Name, Days: days}, err
+}
+
+// Slots shows jobs the market: every device of every host, or of one.
+func (s *Service) Slots(ctx context.Context, visit func(h hosts.Snapshot, online bool, slots int)) error {
+	return s.eachHost(ctx, func(h hosts.Snapshot, p hosts.Presence) error {
+		visit(h, h.Standing == hosts.Active && s.online(p), presentDevices(h))
+		return nil
+	})
+}
+
+// SlotsOf is Slots for one host; an unknown or removed one is not visited.
+func (s *Service) SlotsOf(ctx context.Context, id domain.ID, visit func(h hosts.Snapshot, online bool, slots int)) error {
+	h, err := s.Hosts.Get(ctx, id, domain.ID{})
+	if domain.KindOf(err) == domain.KindNotFound || err == nil && h.Standing == hosts.Retired {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	present, err := s.presences(ctx, []hosts.Snapshot{h})
+	if err != nil {
+		return err
+	}
+	visit(h, h.Standing == hosts.Active && s.online(present[id]), presentDevices(h))
+	return nil
+}

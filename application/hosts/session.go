@@ -1,0 +1,282 @@
+package hosts
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/peergpu/peergpu/domain"
+	"github.com/peergpu/peergpu/domain/hosts"
+	"github.com/peergpu/peergpu/domain/jobs"
+	"github.com/peergpu/peergpu/ports"
+)
+
+// Hello is what an agent says of itself when it connects. The caller has verified its
+// signature with the key of Host.
+type Hello struct {
+	AgentVersion string
+	MachineID    string
+	Inventory    string // hash of what it would report
+}
+
+// Session is a connection of an agent. A newer one of the host fences it.
+type Session struct {
+	Host          domain.ID
+	Epoch         int64
+	WantInventory bool // what is stored is not what the agent has
+}
+
+// flaps within flapWindow, from different machines, suspend a host: its key was copied.
+const (
+	flaps      = 3
+	flapWindow = 10 * time.Minute
+)
+
+// PublicKey is the key that a host's signatures are checked with.
+func (s *Service) PublicKey(ctx context.Context, who domain.Actor) ([]byte, error) {
+	h, err := s.Hosts.Get(ctx, who.Host, domain.ID{})
+	return h.PublicKey, err
+}
+
+// Connect begins a session and fences the older ones.
+func (s *Service) Connect(ctx context.Context, who domain.Actor, hello Hello) (Session, error) {
+	now := s.Clock.Now()
+	var epoch int64
+	var before hosts.Snapshot
+	h, err := s.Hosts.Update(ctx, who.Host, func(h *hosts.Host) error {
+		before = h.Snapshot()
+		var err error
+		epoch, err = h.Connect(now)
+		return err
+	})
+	if err != nil {
+		return Session{}, err
+	}
+	if before.Facts.MachineID != "" && before.Facts.MachineID != hello.MachineID && s.flapping(who.Host, now) {
+		return Session{}, s.suspend(ctx, who.Host, "two machines use this host's key")
+	}
+	if err := s.Presences.Connect(ctx, who.Host, epoch, now); err != nil {
+		return Session{}, err
+	}
+	s.beats.note(hosts.Presence{Host: who.Host, Epoch: epoch, Connected: true, Since: now, LastBeat: now}, nil)
+	s.changed(who.Host)
+	return Session{Host: who.Host, Epoch: epoch, WantInventory: h.Facts.Inventory != hello.Inventory || h.Facts.MachineID != hello.MachineID}, nil
+}
+
+func (s *Service) flapping(host domain.ID, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var recent []time.Time
+	for _, at := range s.takeovers[host] {
+		if now.Sub(at) < flapWindow {
+			recent = append(recent, at)
+		}
+	}
+	s.takeovers[host] = append(recent, now)
+	return len(recent)+1 >= flaps
+}
+
+func (s *Service) suspend(ctx context.Context, host domain.ID, why string) error {
+	_, err := s.Hosts.Update(ctx, host, func(h *hosts.Host) error { return h.Suspend(why, s.Clock.Now()) })
+	s.Channels.Close(host, why)
+	s.changed(host)
+	return errors.Join(domain.Forbidden("the host is suspended: %s", why), err)
+}
+
+// Disconnect ends a session. One that was fenced changes nothing.
+func (s *Service) Disconnect(ctx context.Context, x Session) error {
+	if !s.beats.drop(x.Host, x.Epoch) {
+		return nil
+	}
+	err := s.Presences.Disconnect(ctx, x.Host, x.Epoch, s.Clock.Now())
+	s.changed(x.Host)
+	return err
+}
+
+// Heartbeat notes that the host is alive, and its load. It touches memory only; Persist
+// writes all of them at once.
+func (s *Service) Heartbeat(x Session, load []byte) {
+	s.beats.note(hosts.Presence{Host: x.Host, Epoch: x.Epoch, Connected: true, LastBeat: s.Clock.Now()}, load)
+	if load != nil {
+		s.Live.Publish(LoadTopic(x.Host), load)
+	}
+}
+
+// LoadTopic is where the load of a host's GPUs is published live.
+func LoadTopic(host domain.ID) string { return "load:" + host.String() }
+
+// Report takes a new inventory.
+func (s *Service) Report(ctx context.Context, x Session, f hosts.Facts, gpus []hosts.Device) error {
+	for i := range gpus {
+		gpus[i].Model = Canonical(gpus[i].Model)
+	}
+	_, err := s.Hosts.Update(ctx, x.Host, func(h *hosts.Host) error {
+		if h.Snapshot().Epoch != x.Epoch {
+			return domain.Conflict("session_fenced", "a newer session of this host took over")
+		}
+		h.Inventory(f, gpus, s.IDs.New, s.Clock.Now())
+		return nil
+	})
+	if err == nil {
+		s.changed(x.Host)
+	}
+	return err
+}
+
+// Heard tells when hosts were last heard of.
+func (s *Service) Heard(ctx context.Context, ids ...domain.ID) (map[domain.ID]time.Time, error) {
+	stored, err := s.Presences.List(ctx, ids...)
+	heard := make(map[domain.ID]time.Time, len(stored))
+	for _, p := range stored {
+		heard[p.Host] = s.beats.freshen(p).LastBeat
+	}
+	return heard, err
+}
+
+// Persist writes heartbeats down and takes hosts off the market that went silent, until
+// ctx ends; then it writes a last time.
+func (s *Service) Persist(ctx context.Context) error {
+	ticker := time.NewTicker(max(min(s.settings.Heartbeat, s.settings.LeaseTTL/4), 20*time.Millisecond))
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+			defer cancel()
+			return s.Presences.Beat(last, s.beats.take())
+		case <-ticker.C:
+		}
+		if err := s.persist(ctx); err != nil && ctx.Err() == nil {
+			s.Log.Warn("heartbeats cannot be stored", "error", err)
+		}
+	}
+}
+
+func (s *Service) persist(ctx context.Context) error {
+	if fresh := s.beats.take(); len(fresh) > 0 {
+		if err := s.Presences.Beat(ctx, fresh); err != nil {
+			return err
+		}
+	}
+	all, err := s.Presences.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, p := range all {
+		p = s.beats.freshen(p)
+		if !p.Connected || s.online(p) {
+			continue
+		}
+		// The interval ends with the last sign of life, not with our noticing.
+		s.beats.drop(p.Host, p.Epoch)
+		if err := s.Presences.Disconnect(ctx, p.Host, p.Epoch, p.LastBeat); err != nil {
+			return err
+		}
+		s.changed(p.Host)
+	}
+	return nil
+}
+
+// Subscribe registers the reactions of hosts to events.
+func (s *Service) Subscribe(bus ports.Bus) {
+	bus.Subscribe("hosts-judge", s.judge, jobs.EventSucceeded, jobs.EventFailed, jobs.EventCancelled, jobs.EventLost)
+}
+
+// judge counts how an attempt ended for the host that had it. A declined job, or one
+// that was cancelled, says nothing about the host.
+func (s *Service) judge(ctx context.Context, e domain.Event) error {
+	var h jobs.Happening
+	if err := json.Unmarshal(e.Data, &h); err != nil || h.Host.IsZero() {
+		return err
+	}
+	ruling := jobs.Rulings[h.Reason]
+	if ruling.Cause == jobs.CauseHost && !ruling.Counts || e.Type == jobs.EventCancelled {
+		return nil
+	}
+	_, err := s.Hosts.Update(ctx, h.Host, func(x *hosts.Host) error {
+		x.Judge(e.ID, ruling.Cause != jobs.CauseHost)
+		return nil
+	})
+	if domain.KindOf(err) == domain.KindNotFound {
+		return nil
+	}
+	if err == nil {
+		s.changed(h.Host)
+	}
+	return err
+}
+
+// beats are the heartbeats that this replica received.
+type beats struct {
+	mu    sync.Mutex
+	last  map[domain.ID]hosts.Presence
+	loads map[domain.ID][]byte
+	dirty map[domain.ID]struct{}
+}
+
+func newBeats() *beats {
+	return &beats{last: map[domain.ID]hosts.Presence{}, loads: map[domain.ID][]byte{}, dirty: map[domain.ID]struct{}{}}
+}
+
+func (b *beats) note(p hosts.Presence, load []byte) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	known, ok := b.last[p.Host]
+	if ok && known.Epoch > p.Epoch {
+		return
+	}
+	if p.Since.IsZero() {
+		p.Since = known.Since
+	}
+	b.last[p.Host] = p
+	b.dirty[p.Host] = struct{}{}
+	if load != nil {
+		b.loads[p.Host] = load
+	}
+}
+
+func (b *beats) drop(host domain.ID, epoch int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.last[host].Epoch != epoch {
+		return false
+	}
+	delete(b.last, host)
+	delete(b.loads, host)
+	delete(b.dirty, host)
+	return true
+}
+
+func (b *beats) freshen(p hosts.Presence) hosts.Presence {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if known, ok := b.last[p.Host]; ok && known.Epoch >= p.Epoch && known.LastBeat.After(p.LastBeat) {
+		p.LastBeat, p.Connected, p.Epoch = known.LastBeat, true, known.Epoch
+	}
+	return p
+}
+
+func (b *beats) load(host domain.ID) []byte {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.loads[host]
+}
+
+func (b *beats) take() []hosts.Presence {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	fresh := make([]hosts.Presence, 0, len(b.dirty))
+	for id := range b.dirty {
+		fresh = append(fresh, b.last[id])
+	}
+	clear(b.dirty)
+	return fresh
+}
+
+func hashToken(token string) []byte {
+	sum := sha256.Sum256([]byte(token))
+	return sum[:]
+}
