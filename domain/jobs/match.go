@@ -81,19 +81,6 @@ func (s *Slot) record() record {
 	return r
 }
 
-// compareSuccess is negative when r is the more reliable.
-func (r record) compareSuccess(other record) int {
-	mine := (r.ok + assumedOK) * (other.runs + assumedRuns)
-	theirs := (other.ok + assumedOK) * (r.runs + assumedRuns)
-	switch {
-	case mine > theirs:
-		return -1
-	case mine < theirs:
-		return 1
-	}
-	return 0
-}
-
 // runMicros is the expected run in microseconds: one at least, so that price counts.
 func (r *Request) runMicros() uint64 {
 	return uint64(min(max(r.ExpectedRun.Microseconds(), 1), longestMicros))
@@ -135,6 +122,39 @@ func effective(price domain.Micros, micros uint64, by record) cost {
 	q, rest := bits.Div64(0, hi, d)
 	lo, _ = bits.Div64(rest, lo, d)
 	return cost{q, lo}
+}
+
+// risked is price ÷ success in 1,024ths of a millionth, rounded down: the part of the
+// sum that no request changes.
+type risked int64
+
+const riskedBits = 10
+
+func (s *Slot) risked() risked {
+	by := s.record()
+	hi, lo := bits.Mul64(uint64(max(s.Price, 0)), uint64(by.runs+assumedRuns)<<riskedBits)
+	d := uint64(by.ok + assumedOK)
+	if hi >= d {
+		return math.MaxInt64
+	}
+	q, _ := bits.Div64(hi, lo, d)
+	return risked(min(q, math.MaxInt64))
+}
+
+// bound is what k devices, none of which is below r, cost at least in a time.
+func (r risked) bound(k int, micros uint64) cost {
+	hi, lo := bits.Mul64(uint64(r), uint64(k)*micros)
+	return cost{hi >> riskedBits, hi<<(64-riskedBits) | lo>>riskedBits}
+}
+
+// reach is the greatest r whose bound may be as little as c.
+func (c cost) reach(k int, micros uint64) risked {
+	if c.hi>>(63-riskedBits) != 0 {
+		return math.MaxInt64
+	}
+	lo, carry := bits.Add64(c.lo, 1, 0)
+	up := cost{(c.hi+carry)<<riskedBits | lo>>(64-riskedBits), lo << riskedBits}
+	return risked(up.over(uint64(k) * micros))
 }
 
 func (c cost) compare(other cost) int {

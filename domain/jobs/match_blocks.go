@@ -14,6 +14,7 @@ const blockSize = 64
 type ranked[E, S any] interface {
 	compare(other E) int
 	widen(summary *S)
+	marks(summary *S) bool // without it the summary may be much narrower
 }
 
 // blocks keeps elements in order, cut into short runs with a summary each, so that a
@@ -23,8 +24,8 @@ type blocks[E ranked[E, S], S any] struct {
 	size int
 }
 
-// block is one run. Its summary is at least as wide as its elements need: removals
-// narrow it now and then only.
+// block is one run. Its summary is at least as wide as its elements need: not every
+// removal narrows it.
 type block[E ranked[E, S], S any] struct {
 	items   []E
 	summary S
@@ -81,7 +82,7 @@ func (b *blocks[E, S]) remove(e E) {
 		run.items = append(run.items, b.runs[i+1].items...)
 		b.runs = slices.Delete(b.runs, i+1, i+2)
 		run.measure()
-	case run.stale >= blockSize/4:
+	case run.stale >= blockSize/4 || e.marks(&run.summary):
 		run.measure()
 	}
 }

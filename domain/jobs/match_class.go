@@ -19,16 +19,15 @@ func widthOf(free int) int8 { return int8(min(max(bits.Len(uint(free))-1, 0), wi
 
 // shelf holds the classes of one GPU model, or those of one owner.
 type shelf struct {
-	rows    blocks[row, reach] // of the lists that are not empty, by floor
+	rows    blocks[row, span] // of the lists that are not empty, by floor
 	classes map[classKey]*class
 }
 
 // row is what a search reads of a list, packed, since it reads very many of them.
 type row struct {
-	floor    domain.Micros // the price of the cheapest
-	ceiling  domain.Micros // none is dearer
-	serial   uint64        // tells lists of equal floors apart
-	tags     uint64        // one bit of 64 for each tag
+	best     prospect // of its devices
+	serial   uint64   // tells lists of equal prospects apart
+	tags     uint64   // one bit of 64 for each tag
 	vram     int64
 	list     *list
 	region   uint32
@@ -37,9 +36,9 @@ type row struct {
 	verified bool
 }
 
-// reach is what at least one row of a block brings, for each attribute by itself.
-type reach struct {
-	ceiling         domain.Micros
+// span is what at least one row of a block brings, for each attribute by itself.
+type span struct {
+	best            prospect
 	tags            uint64
 	vram            int64
 	width, strength int8
@@ -47,19 +46,45 @@ type reach struct {
 }
 
 func (r row) compare(other row) int {
-	if c := cmp.Compare(r.floor, other.floor); c != 0 {
+	if c := cmp.Compare(r.best.risked, other.best.risked); c != 0 {
 		return c
 	}
 	return cmp.Compare(r.serial, other.serial)
 }
 
-func (r row) widen(to *reach) {
-	to.ceiling = max(to.ceiling, r.ceiling)
+func (r row) widen(to *span) {
+	to.best.widen(r.best)
 	to.tags |= r.tags
 	to.vram = max(to.vram, r.vram)
 	to.width = max(to.width, r.width)
 	to.strength = max(to.strength, r.strength)
 	to.verified = to.verified || r.verified
+}
+
+func (r row) marks(of *span) bool { return r.best.cheapest == of.best.cheapest }
+
+// prospect is the best of several devices in each respect, and none of them is better.
+type prospect struct {
+	risked             risked
+	cheapest, dearest  domain.Micros
+	mbps               int64
+	cpus, memory, disk int64
+	host               domain.ID // the smallest id, which wins a tie
+	some               bool      // there is a device
+}
+
+func (p *prospect) widen(by prospect) {
+	if !p.some {
+		*p = by
+		return
+	}
+	p.risked = min(p.risked, by.risked)
+	p.cheapest, p.dearest = min(p.cheapest, by.cheapest), max(p.dearest, by.dearest)
+	p.mbps = max(p.mbps, by.mbps)
+	p.cpus, p.memory, p.disk = max(p.cpus, by.cpus), max(p.memory, by.memory), max(p.disk, by.disk)
+	if compareIDs(by.host, p.host) < 0 {
+		p.host = by.host
+	}
 }
 
 // class is the devices that share all attributes which a request can rule out, other
@@ -84,39 +109,19 @@ type classKey struct {
 
 // list is the free devices of a class on hosts of a width, by price.
 type list struct {
-	blocks[*entry, prospects]
+	blocks[*entry, prospect]
 	class *class
 	row   row // as it lies in the shelf, while the list is not empty
 }
 
-// prospects is the best of everything in a block: no device in it beats this one.
-type prospects struct {
-	record             record
-	cpus, memory, disk int64
-	host               domain.ID // the smallest id, which wins a tie
-	some               bool
-}
-
-// compare orders by price; where prices are equal, what makes the sum small leads.
+// compare orders by the part of the sum that no request changes, then by what makes the
+// rest small, then as ties are broken.
 func (e *entry) compare(other *entry) int {
-	if e == other {
-		return 0
-	}
-	if e.Price != other.Price {
-		if e.Price < other.Price {
-			return -1
-		}
-		return 1
-	}
-	mine, theirs := e.record(), other.record()
-	if c := mine.compareSuccess(theirs); c != 0 {
+	if c := cmp.Compare(e.risked, other.risked); c != 0 {
 		return c
 	}
-	if mine.mbps != theirs.mbps {
-		if mine.mbps > theirs.mbps {
-			return -1
-		}
-		return 1
+	if c := cmp.Compare(other.mbps, e.mbps); c != 0 {
+		return c
 	}
 	if c := compareIDs(e.HostID, other.HostID); c != 0 {
 		return c
@@ -124,20 +129,13 @@ func (e *entry) compare(other *entry) int {
 	return compareIDs(e.DeviceID, other.DeviceID)
 }
 
-func (e *entry) widen(p *prospects) {
-	r := e.record()
-	if !p.some || r.compareSuccess(p.record) < 0 {
-		p.record.ok, p.record.runs = r.ok, r.runs
-	}
-	if !p.some || compareIDs(e.HostID, p.host) < 0 {
-		p.host = e.HostID
-	}
-	p.some = true
-	p.record.mbps = max(p.record.mbps, r.mbps)
-	p.cpus = max(p.cpus, e.CPUMilli)
-	p.memory = max(p.memory, e.MemoryMB)
-	p.disk = max(p.disk, e.DiskMB)
+func (e *entry) prospect() prospect {
+	return prospect{e.risked, e.Price, e.Price, e.mbps, e.CPUMilli, e.MemoryMB, e.DiskMB, e.HostID, true}
 }
+
+func (e *entry) widen(to *prospect) { to.widen(e.prospect()) }
+
+func (e *entry) marks(of *prospect) bool { return e.Price == of.cheapest }
 
 func sameClass(a, b *Slot) bool {
 	return a.ownerOnly() == b.ownerOnly() && (!a.ownerOnly() || a.Owner == b.Owner) &&
@@ -221,32 +219,40 @@ func (c *class) put(e *entry) {
 	l := &c.lists[e.width]
 	l.insert(e)
 	e.lies = true
-	if l.size > 1 && l.row.floor <= e.Price && e.Price <= l.row.ceiling {
+	best := l.row.best
+	if best.widen(e.prospect()); best == l.row.best {
 		return
 	}
 	if l.size > 1 {
 		c.home.rows.remove(l.row)
-		l.row.ceiling = max(l.row.ceiling, e.Price)
-	} else {
-		l.row.ceiling = e.Price
 	}
-	l.row.floor = l.first().Price
+	l.row.best = best
 	c.home.rows.insert(l.row)
 }
 
-// take leaves the ceiling where it is: it may be too high, but never too low.
+// take leaves the row as it is unless the device that leads or the cheapest one goes: a
+// prospect may be better than what is there, but never worse.
 func (c *class) take(e *entry) {
 	l := &c.lists[e.width]
 	l.remove(e)
 	e.lies = false
-	if l.size > 0 && l.first().Price == l.row.floor {
+	if e.risked > l.row.best.risked && e.Price > l.row.best.cheapest {
 		return
 	}
 	c.home.rows.remove(l.row)
-	if l.size > 0 {
-		l.row.floor = l.first().Price
-		c.home.rows.insert(l.row)
+	if l.size == 0 {
+		l.row.best = prospect{}
+		return
 	}
+	// Long lists keep a prospect that is too good rather than read many summaries.
+	if len(l.runs) <= 4 {
+		l.row.best = prospect{}
+		for _, run := range l.runs {
+			l.row.best.widen(run.summary)
+		}
+	}
+	l.row.best.risked = l.first().risked
+	c.home.rows.insert(l.row)
 }
 
 // noRegion is the number of a region that no device is in.

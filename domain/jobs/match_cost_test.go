@@ -69,16 +69,18 @@ func TestARunOfNoLengthStillHasACost(t *testing.T) {
 // number is an element for the tests of blocks.
 type number int
 
-type span struct {
+type extent struct {
 	some        bool
 	least, most number
 }
 
 func (n number) compare(o number) int { return cmp.Compare(n, o) }
 
-func (n number) widen(s *span) {
+func (n number) marks(s *extent) bool { return n == s.most }
+
+func (n number) widen(s *extent) {
 	if !s.some {
-		*s = span{true, n, n}
+		*s = extent{true, n, n}
 	}
 	s.least, s.most = min(s.least, n), max(s.most, n)
 }
@@ -86,7 +88,7 @@ func (n number) widen(s *span) {
 func TestBlocksKeepOrderAndSummaries(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		var b blocks[number, span]
+		var b blocks[number, extent]
 		want := []number{}
 		for _, n := range rapid.SliceOfN(rapid.IntRange(0, 700), 0, 1500).Draw(t, "numbers") {
 			at, found := slices.BinarySearch(want, number(n))

@@ -8,7 +8,8 @@ import (
 
 // Index finds where a request runs best among very many devices, and chooses exactly
 // as Linear does. Devices lie by GPU model, then by class (the attributes that a
-// request can rule out), then in the order of their price.
+// request can rule out), then by price ÷ success, which is all of the sum that does not
+// depend on the request; what it leaves out can only add, so that a search ends early.
 //
 // It is not safe for concurrent use, reading included: the application guards it with
 // a mutex. It is a hint besides: the database decides whether a device can be leased.
@@ -40,10 +41,12 @@ func NewIndex() *Index {
 // entry is a device in the index.
 type entry struct {
 	Slot
-	host  *machine
-	class *class
-	width int8 // of the list that it lies in, see widthOf
-	lies  bool // in a list
+	risked risked // as Slot.risked
+	mbps   int64  // as Slot.record
+	host   *machine
+	class  *class
+	width  int8 // of the list that it lies in, see widthOf
+	lies   bool // in a list
 }
 
 // machine is a host with its devices.
@@ -108,7 +111,7 @@ func (x *Index) Upsert(s Slot) bool {
 			x.leave(old)
 		}
 	}
-	e.Slot = s
+	e.Slot, e.risked, e.mbps = s, s.risked(), s.record().mbps
 	e.class.intern(&e.Slot)
 	x.fastest = max(x.fastest, s.BandwidthMbps)
 	x.offer(e)

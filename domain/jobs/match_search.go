@@ -2,7 +2,6 @@ package jobs
 
 import (
 	"math"
-	"math/bits"
 
 	"github.com/peergpu/peergpu/domain"
 )
@@ -69,7 +68,8 @@ type search struct {
 	width, strength    int8
 	least              uint64 // the least time in µs that the job can take anywhere
 
-	cut        domain.Micros // a device dearer than this cannot lead to best or next
+	most       domain.Micros // per GPU-hour
+	cut        risked        // a device beyond this cannot lead to best or next
 	best, next option
 	considered int
 }
@@ -92,11 +92,12 @@ func (x *Index) search(r *Request) search {
 		tags:     tagBits(r.Needs.Tags),
 		width:    widthOf(k),
 		strength: int8(r.Needs.Isolation.strength()),
+		most:     math.MaxInt64,
 		cut:      math.MaxInt64,
 	}
 	q.least = q.run + fetchMicros(r.FetchBytes, x.fastest)
 	if r.Needs.MaxPrice > 0 {
-		q.cut = r.Needs.MaxPrice
+		q.most = r.Needs.MaxPrice
 	}
 	if r.Needs.Region != "" {
 		q.region = noRegion
@@ -115,7 +116,7 @@ func (x *Index) shelvesFor(r *Request, visit func(*shelf)) {
 		first = x.models[r.Needs.GPUModel]
 	} else {
 		for _, s := range x.shelves {
-			if s.rows.size > 0 && (first == nil || s.rows.first().floor < first.rows.first().floor) {
+			if s.rows.size > 0 && (first == nil || s.rows.first().best.risked < first.rows.first().best.risked) {
 				first = s
 			}
 		}
@@ -136,15 +137,15 @@ func (x *Index) shelvesFor(r *Request, visit func(*shelf)) {
 }
 
 // mayHold says that one of the rows of a block may be what is asked for.
-func (q *search) mayHold(r *reach) bool {
-	return r.vram >= q.r.Needs.MinVRAMMB && r.width >= q.width && r.tags&q.tags == q.tags &&
+func (q *search) mayHold(r *span) bool {
+	return q.within(&r.best) && r.vram >= q.r.Needs.MinVRAMMB && r.width >= q.width && r.tags&q.tags == q.tags &&
 		r.strength >= q.strength && (!q.r.Needs.Verified || r.verified)
 }
 
 // wants says that the attributes of a row are what is asked for.
 func (q *search) wants(r *row) bool {
 	n := &q.r.Needs
-	if r.vram < n.MinVRAMMB || r.width < q.width || r.tags&q.tags != q.tags || r.strength < q.strength ||
+	if !q.within(&r.best) || r.vram < n.MinVRAMMB || r.width < q.width || r.tags&q.tags != q.tags || r.strength < q.strength ||
 		q.region != 0 && r.region != q.region || n.Verified && !r.verified {
 		return false
 	}
@@ -152,40 +153,40 @@ func (q *search) wants(r *row) bool {
 	return (len(n.Tags) == 0 || carries(class.tags, n.Tags)) && (n.GPUModel == "" || class.key.model == n.GPUModel)
 }
 
-// scan looks at the lists of a shelf by the price of their cheapest device, until none
+// scan looks at the lists of a shelf in the order of their leading devices, until none
 // that follows can lead to a better sum.
 func (q *search) scan(s *shelf) {
 	for _, run := range s.rows.runs {
-		if run.items[0].floor > q.cut {
+		if run.items[0].best.risked > q.cut {
 			return
 		}
-		if !q.mayHold(&run.summary) {
+		if !q.mayHold(&run.summary) || !q.promises(run.items[0].best.risked, &run.summary.best) {
 			continue
 		}
 		for i := range run.items {
 			row := &run.items[i]
-			if row.floor > q.cut {
+			if row.best.risked > q.cut {
 				return
 			}
-			if q.wants(row) {
+			if q.wants(row) && q.promises(row.best.risked, &row.best) {
 				q.scanList(row.list)
 			}
 		}
 	}
 }
 
-// scanList looks at the devices of a list in the order of their price.
+// scanList looks at the devices of a list in their order.
 func (q *search) scanList(l *list) {
 	for _, run := range l.runs {
-		price := run.items[0].Price
-		if price > q.cut {
+		least := run.items[0].risked
+		if least > q.cut {
 			return
 		}
-		if !q.within(&run.summary) || !q.promises(price, &run.summary) {
+		if !q.within(&run.summary) || !q.promises(least, &run.summary) {
 			continue
 		}
 		for _, e := range run.items {
-			if e.Price > q.cut {
+			if e.risked > q.cut {
 				return
 			}
 			if e.host.round != q.round && !q.r.avoids(e.HostID) {
@@ -195,23 +196,18 @@ func (q *search) scanList(l *list) {
 	}
 }
 
-// within says that the amounts asked for may be in a block.
-func (q *search) within(p *prospects) bool {
-	return p.cpus >= q.cpus && p.memory >= q.memory && p.disk >= q.disk
+// within says that one of several devices may bring the amounts for the price.
+func (q *search) within(p *prospect) bool {
+	return p.cheapest <= q.most && p.cpus >= q.cpus && p.memory >= q.memory && p.disk >= q.disk
 }
 
-// promises says that a block, of whose prices the least is given, may hold a device
-// that leads to a better sum than the second best.
-func (q *search) promises(least domain.Micros, p *prospects) bool {
+// promises says that one of several devices, none of which is below least, may lead to
+// a better sum than the second best.
+func (q *search) promises(least risked, p *prospect) bool {
 	if q.next.host == nil {
 		return true
 	}
-	price := domain.Micros(math.MaxInt64)
-	if hi, lo := bits.Mul64(uint64(least), uint64(q.k)); hi == 0 && lo < math.MaxInt64 {
-		price = domain.Micros(lo)
-	}
-	bound := effective(price, q.run+fetchMicros(q.r.FetchBytes, p.record.mbps), p.record)
-	c := bound.compare(q.next.cost)
+	c := least.bound(q.k, q.run+fetchMicros(q.r.FetchBytes, p.mbps)).compare(q.next.cost)
 	return c < 0 || c == 0 && compareIDs(p.host, q.next.host.id) < 0
 }
 
@@ -252,8 +248,7 @@ func (q *search) consider(h *machine) {
 		return
 	}
 	if q.next.host != nil {
-		// Nothing costs less than its price times the least time, on k devices.
-		q.cut = min(q.cut, q.next.cost.over(uint64(q.k)*q.least))
+		q.cut = min(q.cut, q.next.cost.reach(q.k, q.least))
 	}
 }
 
@@ -283,12 +278,12 @@ func (q *search) choice() Choice {
 func (q *search) dearestOf(s *shelf, most domain.Micros, some bool) (domain.Micros, bool) {
 	better := false
 	for _, run := range s.rows.runs {
-		if some && run.summary.ceiling <= most || !q.mayHold(&run.summary) {
+		if some && run.summary.best.dearest <= most || !q.mayHold(&run.summary) {
 			continue
 		}
 		for i := range run.items {
 			row := &run.items[i]
-			if some && row.ceiling <= most || !q.wants(row) {
+			if some && row.best.dearest <= most || !q.wants(row) {
 				continue
 			}
 			if price, ok := q.dearestIn(row.list, most, some); ok {
@@ -300,25 +295,18 @@ func (q *search) dearestOf(s *shelf, most domain.Micros, some bool) (domain.Micr
 }
 
 func (q *search) dearestIn(l *list, most domain.Micros, some bool) (domain.Micros, bool) {
-	for i := len(l.runs) - 1; i >= 0; i-- {
-		run := l.runs[i]
-		if some && run.items[len(run.items)-1].Price <= most {
-			return 0, false
-		}
-		if !q.within(&run.summary) {
+	better := false
+	for _, run := range l.runs {
+		if some && run.summary.dearest <= most || !q.within(&run.summary) {
 			continue
 		}
-		for j := len(run.items) - 1; j >= 0; j-- {
-			e := run.items[j]
-			if some && e.Price <= most {
-				return 0, false
-			}
-			if e.refuses(q.r) == 0 && (q.k == 1 || q.fitsOn(e.host)) {
-				return e.Price, true
+		for _, e := range run.items {
+			if (!some || e.Price > most) && e.refuses(q.r) == 0 && (q.k == 1 || q.fitsOn(e.host)) {
+				most, some, better = e.Price, true, true
 			}
 		}
 	}
-	return 0, false
+	return most, better
 }
 
 // fitsOn says that a host has free devices enough that fit.

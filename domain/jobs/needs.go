@@ -28,6 +28,9 @@ func (n *Needs) count() int { return max(n.GPUs, 1) }
 
 // share is the part of a whole amount that each of count slots has to bring.
 func share(whole int64, count int) int64 {
+	if count == 1 {
+		return whole
+	}
 	part := whole / int64(count)
 	if whole%int64(count) > 0 {
 		part++

@@ -38,10 +38,7 @@ func (w *Waiting) Len() int { return len(w.jobs) }
 // A job that waits already waits by the new request from now on.
 func (w *Waiting) Park(job domain.ID, r Request, since time.Time) {
 	w.Unpark(job)
-	p := &parked{id: job, r: r, since: since.UnixMicro()}
-	if p.r.Needs.MaxPrice <= 0 {
-		p.r.Needs.MaxPrice = 0
-	}
+	p := &parked{id: job, r: r, since: since.UnixMicro(), asks: demandsOf(&r.Needs)}
 	p.line = w.lineOf(&p.r)
 	p.line.insert(p)
 	own := w.renters[r.Renter]
@@ -101,6 +98,7 @@ func (w *Waiting) Wake(free []Slot) iter.Seq[domain.ID] {
 type parked struct {
 	id    domain.ID
 	r     Request
+	asks  demands
 	since int64 // µs since 1970
 	line  *line
 }
@@ -127,38 +125,47 @@ type groupKey struct {
 type lineKey struct {
 	groupKey
 	gpus         int
+	vram         int64
 	tags, region string
 	isolation    Isolation
 	verified     bool
 }
 
-// demands is the least that any job of a block asks for.
+// demands is the least of each amount that any of several jobs asks for.
 type demands struct {
 	gpus                     int
-	vram, cpus, memory, disk int64
+	vram, cpus, memory, disk int64         // of one slot
 	price                    domain.Micros // the most that any pays
-	some                     bool
+}
+
+func demandsOf(n *Needs) demands {
+	k := n.count()
+	d := demands{
+		gpus: k, vram: n.MinVRAMMB, cpus: share(n.CPUMilli, k), memory: share(n.MemoryMB, k),
+		disk: share(n.DiskMB, k), price: n.MaxPrice,
+	}
+	if d.price <= 0 {
+		d.price = math.MaxInt64
+	}
+	return d
 }
 
 func (p *parked) widen(d *demands) {
-	n := &p.r.Needs
-	k := n.count()
-	price := n.MaxPrice
-	if price == 0 {
-		price = math.MaxInt64
+	if d.gpus == 0 {
+		*d = p.asks
+		return
 	}
-	if !d.some {
-		*d = demands{math.MaxInt, math.MaxInt64, math.MaxInt64, math.MaxInt64, math.MaxInt64, 0, true}
-	}
-	d.gpus = min(d.gpus, k)
-	d.vram = min(d.vram, n.MinVRAMMB)
-	d.cpus = min(d.cpus, share(n.CPUMilli, k))
-	d.memory = min(d.memory, share(n.MemoryMB, k))
-	d.disk = min(d.disk, share(n.DiskMB, k))
-	d.price = max(d.price, price)
+	d.gpus = min(d.gpus, p.asks.gpus)
+	d.vram = min(d.vram, p.asks.vram)
+	d.cpus = min(d.cpus, p.asks.cpus)
+	d.memory = min(d.memory, p.asks.memory)
+	d.disk = min(d.disk, p.asks.disk)
+	d.price = max(d.price, p.asks.price)
 }
 
-// metBy says that one of the slots brings what some job of the block may ask for.
+func (p *parked) marks(d *demands) bool { return p.asks.price == d.price }
+
+// metBy says that one of the slots may be what one of the jobs asks for.
 func (d *demands) metBy(free []Slot) bool {
 	if len(free) < d.gpus {
 		return false
@@ -176,7 +183,7 @@ func (d *demands) metBy(free []Slot) bool {
 // servedBy says that the slots of one host are enough for the job.
 func (p *parked) servedBy(free []Slot) bool {
 	k := p.r.Needs.count()
-	if len(free) < k || !p.r.HostPin.IsZero() && p.r.HostPin != free[0].HostID {
+	if !p.asks.metBy(free) || !p.r.HostPin.IsZero() && p.r.HostPin != free[0].HostID {
 		return false
 	}
 	for i := range free {
@@ -193,13 +200,14 @@ func (w *Waiting) lineOf(r *Request) *line {
 	n := &r.Needs
 	tags := slices.Compact(slices.Sorted(slices.Values(n.Tags)))
 	key := lineKey{
-		groupKey: groupKey{pin: r.HostPin, model: n.GPUModel}, gpus: n.count(), tags: strings.Join(tags, "\x00"),
-		region: n.Region, isolation: n.Isolation, verified: n.Verified,
+		groupKey: groupKey{pin: r.HostPin, model: n.GPUModel}, gpus: n.count(), vram: n.MinVRAMMB,
+		tags: strings.Join(tags, "\x00"), region: n.Region, isolation: n.Isolation, verified: n.Verified,
 	}
 	l, known := w.lines[key]
 	if !known {
 		l = &line{key: key, asks: Request{Needs: Needs{
-			GPUModel: n.GPUModel, Tags: tags, Region: n.Region, Verified: n.Verified, Isolation: n.Isolation,
+			GPUModel: n.GPUModel, MinVRAMMB: n.MinVRAMMB, Tags: tags, Region: n.Region,
+			Verified: n.Verified, Isolation: n.Isolation,
 		}}}
 		w.lines[key] = l
 		w.groups[key.groupKey] = append(w.groups[key.groupKey], l)
