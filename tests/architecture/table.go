@@ -46,11 +46,11 @@ var table = []row{
 	{"web", "", ""},
 
 	// Strangers run the agent: it knows the wire and the bundle, nothing else.
-	{"agent/daemon/**", agent, "jose websocket sys uuid"},
+	{"agent/daemon/**", agent, "jose sys"},
 	{"agent/gpu/nvml", agent, "nvml"},
 	{"agent/gpu", agent, ""},
 	{"agent/runtime/**", agent, "docker sys"},
-	{"agent/transfer", agent, "sys"},
+	{"agent/transfer", agent, "websocket"},
 	{"agent", agent, "kong yaml sys"},
 
 	{"", "application adapters agent/daemon agent/gpu agent/runtime agent/transfer", "fx kong"},
