@@ -1,0 +1,218 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/peergpu/peergpu/application/jobs"
+	"github.com/peergpu/peergpu/domain"
+	domainhosts "github.com/peergpu/peergpu/domain/hosts"
+	domainjobs "github.com/peergpu/peergpu/domain/jobs"
+	"github.com/peergpu/peergpu/openapi/wire"
+)
+
+// text takes a text frame. An error closes the connection.
+func (s *session) text(data []byte) error {
+	f, err := wire.Decode(data)
+	if errors.Is(err, wire.ErrUnknownType) {
+		return nil
+	}
+	if err != nil {
+		return domain.Invalid("bad_frame", "%s", err.Error())
+	}
+	switch b := f.Body.(type) {
+	case *wire.Heartbeat:
+		load, err := json.Marshal(b)
+		if err != nil {
+			load = nil
+		}
+		s.g.Hosts.Heartbeat(s.Session, load)
+		s.ack(f.ID, nil)
+	case *wire.Inventory:
+		s.ack(f.ID, s.inventory(b))
+	case *wire.Accept:
+		return s.report(f.ID, b.JobID, b.Attempt, func(ref jobs.Ref) error { return s.g.Jobs.Accept(s.ctx, s.who, ref) })
+	case *wire.Reject:
+		return s.rejected(f.ID, b)
+	case *wire.Phase:
+		return s.report(f.ID, b.JobID, b.Attempt, func(ref jobs.Ref) error {
+			return s.g.Jobs.Advance(s.ctx, s.who, ref, domainjobs.Progress{Name: domainjobs.Phase(b.Name), Done: b.Done, Total: b.Total})
+		})
+	case *wire.Exited:
+		return s.report(f.ID, b.JobID, b.Attempt, func(ref jobs.Ref) error {
+			return s.g.Jobs.Exited(s.ctx, s.who, ref, exitOf(b.ExitCode, b.Reason, b.Detail, b.DurationMs))
+		})
+	case *wire.UploadRequest:
+		return s.uploads(f.ID, b)
+	case *wire.Uploaded:
+		return s.report(f.ID, b.JobID, b.Attempt, func(ref jobs.Ref) error {
+			paths := make([]string, len(b.Files))
+			for i, file := range b.Files {
+				paths[i] = file.Path
+			}
+			return s.g.Jobs.ConfirmUploads(s.ctx, s.who, ref, paths)
+		})
+	case *wire.Finished:
+		return s.report(f.ID, b.JobID, b.Attempt, func(ref jobs.Ref) error {
+			return s.g.Jobs.Finished(s.ctx, s.who, ref, domainjobs.Result{
+				Exit:     exitOf(b.ExitCode, b.Reason, b.Detail, b.DurationMs),
+				LogBytes: b.Log.Bytes, LogLines: b.Log.Lines, LogSHA256: b.Log.SHA256,
+				PeakMemory: b.Usage.PeakMemoryBytes, CPUTime: time.Duration(b.Usage.CPUMs) * time.Millisecond,
+			})
+		})
+	case *wire.Reclaim:
+		s.ack(f.ID, nil) // each attempt ends with its own finished
+	default:
+		return domain.Invalid("bad_frame", "an agent does not send %s", wire.TypeOf(f.Body))
+	}
+	return nil
+}
+
+// report does something for an attempt after everything that was reported of it
+// before, and acks it.
+func (s *session) report(id, job string, attempt int, do func(jobs.Ref) error) error {
+	ref, err := refOf(job, attempt)
+	if err != nil {
+		return err
+	}
+	task := func() { s.ack(id, do(ref)) }
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	waiting, running := s.queues[ref]
+	if len(waiting) >= mostQueued {
+		return domain.Invalid("bad_frame", "too many reports at once")
+	}
+	s.queues[ref] = append(waiting, task)
+	if !running {
+		s.g.all.Go(func() { s.work(ref) })
+	}
+	return nil
+}
+
+// work does the queued reports of an attempt.
+func (s *session) work(ref jobs.Ref) {
+	for {
+		s.mu.Lock()
+		waiting := s.queues[ref]
+		if len(waiting) == 0 {
+			delete(s.queues, ref)
+			s.mu.Unlock()
+			return
+		}
+		s.queues[ref] = waiting[1:]
+		s.mu.Unlock()
+		waiting[0]()
+	}
+}
+
+// ack answers a frame that wants it.
+func (s *session) ack(id string, err error) {
+	if id == "" {
+		return
+	}
+	if err == nil {
+		s.send(&wire.Ack{OK: true}, "", id)
+		return
+	}
+	s.send(&wire.Ack{Error: s.refusal(err)}, "", id)
+}
+
+func (s *session) refusal(err error) *wire.AckError {
+	var log *jobs.LogMismatch
+	var e *domain.Error
+	switch {
+	case errors.As(err, &log):
+		return &wire.AckError{Code: wire.CodeLogMismatch, Detail: log.Error(), Offset: log.Offset}
+	case errors.Is(err, domainjobs.ErrStale):
+		return &wire.AckError{Code: wire.CodeStale, Detail: domainjobs.ErrStale.Detail, Stale: true}
+	case errors.As(err, &e):
+		switch {
+		case e.Code == wire.CodeUploadMismatch, e.Code == wire.CodeArtifactLimit:
+			return &wire.AckError{Code: e.Code, Detail: e.Detail}
+		case e.Kind == domain.KindInvalid, e.Kind == domain.KindConflict:
+			return &wire.AckError{Code: wire.CodeInvalid, Detail: e.Detail}
+		}
+	}
+	if !errors.Is(err, context.Canceled) {
+		s.g.Log.Warn("a report cannot be taken now", "host", s.Host, "error", err)
+	}
+	return &wire.AckError{Code: wire.CodeUnavailable, Detail: "the server cannot take it now; repeat it", RetryAfterS: 1}
+}
+
+func exitOf(code *int, reason wire.Reason, detail string, ms int64) domainjobs.Exit {
+	return domainjobs.Exit{Code: code, Reason: domainjobs.Reason(reason), Detail: detail, Ran: time.Duration(ms) * time.Millisecond}
+}
+
+// rejected takes a manifest back. One that the agent could not verify is an alarm: keys
+// differ, or somebody tampers.
+func (s *session) rejected(id string, b *wire.Reject) error {
+	switch b.Reason {
+	case "bad_signature", "wrong_type", "malformed", "wrong_audience", "wrong_issuer":
+		s.g.Log.Error("an agent refuses what we signed", "host", s.Host, "job", b.JobID, "reason", b.Reason, "detail", b.Detail)
+	}
+	if b.JobID == "" || b.Attempt == 0 {
+		s.ack(id, nil)
+		return nil
+	}
+	return s.report(id, b.JobID, b.Attempt, func(ref jobs.Ref) error {
+		return s.g.Jobs.Decline(s.ctx, s.who, ref, string(b.Reason)+": "+b.Detail)
+	})
+}
+
+// uploads answers where the results go.
+func (s *session) uploads(id string, b *wire.UploadRequest) error {
+	files := make([]jobs.File, len(b.Files))
+	for i, f := range b.Files {
+		files[i] = jobs.File{Path: f.Path, Size: f.Size, SHA256: f.SHA256}
+	}
+	return s.report("", b.JobID, b.Attempt, func(ref jobs.Ref) error {
+		uploads, err := s.g.Jobs.AuthorizeUploads(s.ctx, s.who, ref, files)
+		if err != nil {
+			s.ack(id, err)
+			return err
+		}
+		answer := &wire.Upload{JobID: b.JobID, Attempt: b.Attempt}
+		for _, u := range uploads {
+			t := wire.UploadTarget{Path: u.Path, Method: "PUT", Headers: map[string]string{}}
+			if u.Put != nil {
+				t.URL = u.Put.URL
+				for name := range u.Put.Header {
+					t.Headers[name] = u.Put.Header.Get(name)
+				}
+			}
+			answer.Files = append(answer.Files, t)
+		}
+		s.send(answer, "", id)
+		return nil
+	})
+}
+
+// inventory stores what the machine is now.
+func (s *session) inventory(b *wire.Inventory) error {
+	gpus := make([]domainhosts.Device, 0, len(b.GPUs))
+	for _, g := range b.GPUs {
+		if !g.Mig { // a partitioned GPU is not offered as a whole
+			gpus = append(gpus, domainhosts.Device{UUID: g.UUID, Model: g.Model, VRAMMB: g.VRAMMB, Driver: g.Driver, CUDA: g.CUDA})
+		}
+	}
+	return s.g.Hosts.Report(s.ctx, s.Session, factsOf(b), gpus)
+}
+
+// factsOf takes the strongest wall that the machine has.
+func factsOf(b *wire.Inventory) domainhosts.Facts {
+	f := domainhosts.Facts{
+		AgentVersion: b.Host.AgentVersion, MachineID: b.Host.MachineID, OS: b.Host.Os, Arch: b.Host.Arch,
+		CPUs: b.Host.Cpus, MemoryMB: b.Host.MemoryMB, DiskMB: b.Host.DiskMB, Inventory: b.Hash,
+	}
+	best := domainjobs.Isolation("")
+	for _, r := range b.Runtimes {
+		if i := domainjobs.Isolation(r.Isolation); f.Runtime == "" || i.AtLeast(best) {
+			best = i
+			f.Runtime, f.Isolation, f.Limits = r.Name, domainhosts.Isolation(r.Isolation), string(r.MemoryLimit)
+			f.Trusted = i == domainjobs.IsolationNone
+		}
+	}
+	return f
+}
