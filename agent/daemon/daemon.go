@@ -87,7 +87,7 @@ func New(cfg Config, ports Ports) (*Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys, err := pin(identity.keys)
+	keys, err := pinned(identity.keys)
 	if err != nil {
 		return nil, err
 	}

@@ -178,8 +178,12 @@ func (j *journal) compact(path string, now time.Time) error {
 		}
 		errs = append(errs, add(record{Op: "seen", JTI: jti, Until: until}))
 	}
+	held := map[string]bool{}
+	for key := range j.open {
+		held[key.Job] = true
+	}
 	for job, s := range j.seen {
-		if s.Until < now.Unix() {
+		if s.Until < now.Unix() && !held[job] {
 			delete(j.seen, job)
 			continue
 		}

@@ -41,9 +41,22 @@ type trust struct {
 	keys map[string]ed25519.PublicKey // by kid; revoked ones are not in it
 }
 
-// pin begins trust with the document of the enrolment (or of the agent's own file). It
-// has to be signed by one of its own keys: that much can be checked.
+// pin begins trust with the document of the enrolment. It has to be signed by one of its
+// own keys: that much can be checked.
 func pin(signed string) (*trust, error) {
+	t, err := pinned(signed)
+	if err != nil {
+		return nil, err
+	}
+	if _, bad := t.verify(wire.TypKeys, signed); bad != nil {
+		return nil, fmt.Errorf("the server's key set is not signed by one of its keys: %w", bad)
+	}
+	return t, nil
+}
+
+// pinned is trust in the document of the agent's own file. A key that was trusted when it
+// arrived signed it; that key may be gone from it.
+func pinned(signed string) (*trust, error) {
 	body, err := unverified(signed)
 	if err != nil {
 		return nil, err
@@ -53,13 +66,8 @@ func pin(signed string) (*trust, error) {
 		return nil, fmt.Errorf("the server's key set: %w", err)
 	}
 	t := &trust{jws: signed, set: set}
-	if t.keys, err = keysOf(set); err != nil {
-		return nil, err
-	}
-	if _, bad := t.verify(wire.TypKeys, signed); bad != nil {
-		return nil, fmt.Errorf("the server's key set is not signed by one of its keys: %w", bad)
-	}
-	return t, nil
+	t.keys, err = keysOf(set)
+	return t, err
 }
 
 // renew takes over a newer document, if a key that is trusted now has signed it. A

@@ -1,0 +1,161 @@
+package daemon_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/peergpu/peergpu/agent/daemon"
+	"github.com/peergpu/peergpu/openapi/wire"
+)
+
+func TestAHostThatIsCutOffStopsItsJobsBeforeTheyRunElsewhere(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		defer w.start()()
+		p := w.connect()
+		w.offer(p, w.claims(jobA, 1, "ignore-term", "hang"))
+		running(p)
+		w.server.mu.Lock()
+		w.server.refuse = &daemon.Refusal{Status: 503}
+		w.server.mu.Unlock()
+		// Heartbeats still go out; nobody answers them.
+		p.set(func(p *peer) { p.acksBeats = false })
+		cut := time.Now()
+		pass(300*time.Second - time.Since(cut))
+		w.server.mu.Lock()
+		w.server.refuse = nil
+		w.server.mu.Unlock()
+		p, hello := w.greet(wire.Resume{JobID: jobA, Attempt: 1, Action: wire.ResumeActionKill})
+		require.Len(t, hello.Attempts, 1)
+		assert.Equal(t, wire.HeldAttemptStateLost, hello.Attempts[0].State)
+		quiet(p, time.Minute)
+	})
+}
+
+func TestAShortOutageStopsNothing(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		defer w.start()()
+		p := w.connect()
+		w.offer(p, w.claims(jobA, 1, "wait 10m", "log done"))
+		running(p)
+		w.server.mu.Lock()
+		w.server.refuse = &daemon.Refusal{Status: 503}
+		w.server.mu.Unlock()
+		p.hangUp(0)
+		pass(150 * time.Second)
+		w.server.mu.Lock()
+		w.server.refuse = nil
+		w.server.mu.Unlock()
+		p, hello := w.greet()
+		assert.Equal(t, wire.HeldAttemptStateRunning, hello.Attempts[0].State)
+		expect[wire.Exited](p)
+		finished, f := expect[wire.Finished](p)
+		assert.Empty(t, finished.Reason)
+		assert.Equal(t, "done\n", p.received())
+		p.ack(f)
+	})
+}
+
+func TestAMachineThatWakesUpStopsItsJobsAtOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		defer w.start()()
+		p := w.connect()
+		w.offer(p, w.claims(jobA, 1, "hang"))
+		running(p)
+		w.clock.suspend(10 * time.Minute)
+		expect[wire.Exited](p)
+		finished, _ := expect[wire.Finished](p)
+		assert.Equal(t, wire.ReasonHostError, finished.Reason)
+	})
+}
+
+func TestHeartbeatsKeepComing(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		defer w.start()()
+		p := w.connect()
+		pass(time.Hour)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		assert.InDelta(t, 360, p.beats, 20)
+	})
+}
+
+func TestASilentServerIsLeft(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		defer w.start()()
+		p := w.connect()
+		p.set(func(p *peer) { p.acksBeats = false })
+		<-p.gone
+		began := time.Now()
+		w.connect()
+		assert.LessOrEqual(t, time.Since(began), 5*time.Second)
+	})
+}
+
+func TestReconnectingIsSpreadOut(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		defer w.start()()
+		p := w.connect()
+		w.server.mu.Lock()
+		w.server.refuse = &daemon.Refusal{Status: 502}
+		w.server.dials = nil
+		w.server.mu.Unlock()
+		began := time.Now()
+		p.hangUp(1012)
+		pass(time.Hour)
+		w.server.mu.Lock()
+		dials := w.server.dials
+		w.server.mu.Unlock()
+		require.NotEmpty(t, dials)
+		assert.LessOrEqual(t, dials[0].Sub(began), 5*time.Second)
+		// Full jitter with a cap of a minute: one in half a minute on average.
+		assert.InDelta(t, 120, len(dials), 45)
+		longest := time.Duration(0)
+		for i := 1; i < len(dials); i++ {
+			longest = max(longest, dials[i].Sub(dials[i-1]))
+		}
+		assert.LessOrEqual(t, longest, time.Minute)
+		assert.Greater(t, longest, 30*time.Second)
+	})
+}
+
+func TestAServerThatAsksForPatienceGetsIt(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.server.refuse = &daemon.Refusal{Status: 503, RetryAfter: 5 * time.Minute}
+		defer w.start()()
+		pass(time.Hour)
+		w.server.mu.Lock()
+		defer w.server.mu.Unlock()
+		require.NotEmpty(t, w.server.dials)
+		assert.LessOrEqual(t, len(w.server.dials), 13)
+		for i := 1; i < len(w.server.dials); i++ {
+			assert.GreaterOrEqual(t, w.server.dials[i].Sub(w.server.dials[i-1]), 5*time.Minute)
+		}
+	})
+}
+
+func TestAServerThatSpeaksOutOfTurnIsLeft(t *testing.T) {
+	t.Parallel()
+	for name, talk := range map[string]func(*peer){
+		"nothing at all":        func(*peer) {},
+		"welcome without hello": func(p *peer) { p.send(&wire.Welcome{HeartbeatS: 10, ReassignAfterS: 300}, "hello") },
+		"nonsense":              func(p *peer) { p.down <- message{data: []byte("{")} },
+		"a binary frame":        func(p *peer) { p.down <- message{binary: true, data: []byte{1}} },
+		"an impossible lease": func(p *peer) {
+			p.send(&wire.Challenge{Nonce: "n"}, "")
+			p.send(&wire.Welcome{HeartbeatS: 10, ReassignAfterS: 5}, "hello")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, w *world) {
+				defer w.start()()
+				p := w.dialled()
+				talk(p)
+				<-p.gone
+				w.connect()
+			})
+		})
+	}
+}
