@@ -30,10 +30,10 @@ var table = []row{
 	{"adapters/eventbus", driven, "watermill rueidis"},
 	{"adapters/redislive", driven, "rueidis"},
 	{"adapters/stripepay", driven, "stripe"},
-	{"adapters/josetokens", driven, "jose crypto"},
+	{"adapters/josetokens", driven, "jose"},
 	{"adapters/oidclogin", driven, "oidc oauth2"},
 	{"adapters/smtpmail", driven, ""},
-	{"adapters/system", driven, "uuid"},
+	{"adapters/system", driven, "uuid crypto"},
 
 	// Driving adapters speak the published language to the use cases.
 	{"adapters/httpapi/**", driving + " adapters/httpapi/**", "echo kin-openapi oapi-runtime prometheus otel websocket"},
