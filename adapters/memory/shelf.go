@@ -66,14 +66,18 @@ func (k *shelf[A, S]) update(ctx context.Context, id domain.ID, change func(A) e
 		if len(events) == 0 && reflect.DeepEqual(old, next) {
 			return old, nil
 		}
-		if stored, err := k.replace(ctx, &old, next, events); stored || err != nil {
-			return kept(next), err
+		stored, err := k.replace(ctx, &old, &next, events)
+		if err != nil {
+			return zero, err
+		}
+		if stored {
+			return kept(next), nil
 		}
 	}
 }
 
 // replace stores what became of old with its events, unless old is old no longer.
-func (k *shelf[A, S]) replace(ctx context.Context, old *S, next S, events []domain.Event) (bool, error) {
+func (k *shelf[A, S]) replace(ctx context.Context, old, next *S, events []domain.Event) (bool, error) {
 	if err := k.store.enter(ctx); err != nil {
 		return false, err
 	}
@@ -83,12 +87,12 @@ func (k *shelf[A, S]) replace(ctx context.Context, old *S, next S, events []doma
 	if _, is := k.row(&present); *is != *was {
 		return false, nil
 	}
-	if err := k.admit(&present, &next); err != nil {
+	if err := k.admit(&present, next); err != nil {
 		return false, err
 	}
-	_, version := k.row(&next)
+	_, version := k.row(next)
 	*version = *was + 1
-	k.rows[id] = next
+	k.rows[id] = *next
 	k.store.record(events)
 	return true, nil
 }
