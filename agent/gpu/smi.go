@@ -120,6 +120,8 @@ func (s SMI) query(ctx context.Context, fields []string) ([]row, error) {
 			fields = slices.Delete(fields, at, at+1)
 			continue
 		}
+		// Rows count even when the program failed: its exit code speaks for the worst
+		// of the GPUs.
 		rows := parse(out, fields)
 		switch {
 		case ctx.Err() != nil:

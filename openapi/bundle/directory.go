@@ -33,7 +33,14 @@ type archive struct {
 	summary Summary
 }
 
-// The fixed parts of ZIP records, in bytes, and their signatures.
+// A ZIP file is, in this order and with nothing between:
+//
+//	for each entry: local header, name, extra data, content, perhaps a descriptor
+//	the directory: for each entry a header, name, extra data, comment
+//	perhaps the zip64 end and its locator
+//	the end, with a comment
+//
+// These are the fixed parts of the records, in bytes, and their signatures.
 const (
 	endLen       = 22
 	locatorLen   = 20
@@ -102,6 +109,8 @@ func open(src io.ReaderAt, size int64, limits Limits) (*archive, error) {
 		total += e.size
 		a.entries = append(a.entries, *e)
 	}
+	// A directory with more in it than counted would look different to a program that
+	// goes by its length.
 	if _, err := r.Peek(1); err == nil {
 		return nil, fail(Malformed, "", "the directory is longer than its %d entries", end.count)
 	}

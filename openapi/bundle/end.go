@@ -21,6 +21,8 @@ func findEnd(src io.ReaderAt, size int64) (end, error) {
 	if n, err := src.ReadAt(tail, size-int64(len(tail))); n < len(tail) {
 		return end{}, noEOF(err)
 	}
+	// The last signature counts. An earlier one whose comment would hold the true end
+	// is then part of the content or the directory, and held to their rules.
 	at := bytes.LastIndex(tail, []byte(sigEnd))
 	if at < 0 || len(tail)-at < endLen {
 		return end{}, endless(src, size)

@@ -12,44 +12,48 @@ type Code string
 
 // The rules of the archive as a whole.
 const (
-	NotAZip           Code = "not_a_zip"
-	Truncated         Code = "truncated"
-	Malformed         Code = "malformed"
-	Empty             Code = "empty_archive"
-	ArchiveTooLarge   Code = "archive_too_large"
-	TooManyEntries    Code = "too_many_entries"
-	DirectoryTooLarge Code = "directory_too_large"
-	TooLarge          Code = "too_large"
-	RatioExceeded     Code = "ratio_exceeded"
-	UnaccountedBytes  Code = "unaccounted_bytes"
+	NotAZip           Code = "not_a_zip"           // it has no end record and no local header
+	Truncated         Code = "truncated"           // it ends before its directory, or within it
+	Malformed         Code = "malformed"           // its records contradict the format or each other
+	Empty             Code = "empty_archive"       // it has no file; folders alone do not count
+	ArchiveTooLarge   Code = "archive_too_large"   // Limits.ArchiveBytes
+	TooManyEntries    Code = "too_many_entries"    // Limits.Entries
+	DirectoryTooLarge Code = "directory_too_large" // Limits.DirectoryBytes
+	TooLarge          Code = "too_large"           // Limits.TotalBytes
+	RatioExceeded     Code = "ratio_exceeded"      // Limits.Ratio
+	UnaccountedBytes  Code = "unaccounted_bytes"   // some belong to no entry: a prefix, a gap
 )
 
-// The rules of names.
+// The rules of names, alone and among each other.
 const (
-	EmptyName         Code = "empty_name"
-	NameTooLong       Code = "name_too_long"
-	PathTooLong       Code = "path_too_long"
-	PathTooDeep       Code = "path_too_deep"
-	NameNotUTF8       Code = "name_not_utf8"
-	ControlCharacter  Code = "control_character"
-	Backslash         Code = "backslash"
-	DriveLetter       Code = "drive_letter"
-	AbsolutePath      Code = "absolute_path"
-	PathTraversal     Code = "path_traversal"
-	DotName           Code = "dot_name"
-	DuplicateName     Code = "duplicate_name"
-	FileFolderClash   Code = "file_folder_conflict"
-	HeaderMismatch    Code = "header_mismatch"
-	OverlappingEntry  Code = "overlapping_entries"
+	EmptyName        Code = "empty_name"           // no name, or an empty part: a//b
+	NameTooLong      Code = "name_too_long"        // Limits.NameBytes
+	PathTooLong      Code = "path_too_long"        // Limits.PathBytes
+	PathTooDeep      Code = "path_too_deep"        // Limits.Depth
+	NameNotUTF8      Code = "name_not_utf8"        // whatever its flag says
+	ControlCharacter Code = "control_character"    // NUL, C0, C1, DEL, overrides of direction
+	Backslash        Code = "backslash"            // a separator on Windows
+	DriveLetter      Code = "drive_letter"         // C:
+	AbsolutePath     Code = "absolute_path"        // a leading slash
+	PathTraversal    Code = "path_traversal"       // a part that is ..
+	DotName          Code = "dot_name"             // a part that is .
+	DuplicateName    Code = "duplicate_name"       // twice, or equal but for case and normal form
+	FileFolderClash  Code = "file_folder_conflict" // a is a file, and a/b is there
+)
+
+// The rules of single entries.
+const (
 	SymlinkEntry      Code = "symlink_entry"
-	SpecialFile       Code = "special_file"
-	SetuidEntry       Code = "setuid_entry"
-	TypeMismatch      Code = "type_mismatch"
-	Encrypted         Code = "encrypted"
-	UnsupportedMethod Code = "unsupported_method"
-	SizeMismatch      Code = "size_mismatch"
-	ChecksumMismatch  Code = "checksum_mismatch"
-	CorruptData       Code = "corrupt_data"
+	SpecialFile       Code = "special_file"        // a device, a pipe, a socket
+	SetuidEntry       Code = "setuid_entry"        // setuid or setgid on a file
+	TypeMismatch      Code = "type_mismatch"       // slash and mode disagree, or a folder has content
+	Encrypted         Code = "encrypted"           // by any of the format's ways
+	UnsupportedMethod Code = "unsupported_method"  // neither stored nor deflated
+	HeaderMismatch    Code = "header_mismatch"     // local header or descriptor against directory
+	OverlappingEntry  Code = "overlapping_entries" // it shares bytes with another entry
+	SizeMismatch      Code = "size_mismatch"       // more or fewer bytes than declared
+	ChecksumMismatch  Code = "checksum_mismatch"   // another CRC-32 than declared
+	CorruptData       Code = "corrupt_data"        // no deflate stream, or half of one
 )
 
 // Error says which rule an archive breaks, and where.

@@ -83,6 +83,8 @@ func newTree(limits Limits) *tree {
 
 // add puts an entry into the tree, and the folders on the way to it.
 func (t *tree) add(e *entry) error {
+	// Ids instead of paths as keys: memory then grows with the names themselves, not
+	// with their depth.
 	folder, rest, more := 0, e.name, true
 	for more {
 		var part string
@@ -97,6 +99,7 @@ func (t *tree) add(e *entry) error {
 				return fail(TooManyEntries, "", "the ZIP file makes more than %d files and folders, which is the limit", t.limits.Entries)
 			}
 			t.count(n)
+		// Also for folders: on a file system that ignores case A/x and a/y share one.
 		case n.name != part:
 			return fail(DuplicateName, e.raw, "%q and %q differ only in case or in how they are encoded", n.name, part)
 		case n.file && last && !e.folder, n.named && last && e.folder && !n.file:
