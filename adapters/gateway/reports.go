@@ -113,7 +113,7 @@ func (s *session) ack(id string, err error) {
 		return
 	}
 	if err == nil {
-		s.send(&wire.Ack{OK: true}, "", id)
+		s.send(&wire.Ack{Ok: true}, "", id)
 		return
 	}
 	s.send(&wire.Ack{Error: s.refusal(err)}, "", id)
@@ -193,7 +193,7 @@ func (s *session) uploads(id string, b *wire.UploadRequest) error {
 func (s *session) inventory(b *wire.Inventory) error {
 	gpus := make([]domainhosts.Device, 0, len(b.GPUs))
 	for _, g := range b.GPUs {
-		if !g.Mig { // a partitioned GPU is not offered as a whole
+		if !g.MIG { // a partitioned GPU is not offered as a whole
 			gpus = append(gpus, domainhosts.Device{UUID: g.UUID, Model: g.Model, VRAMMB: g.VRAMMB, Driver: g.Driver, CUDA: g.CUDA})
 		}
 	}

@@ -10,7 +10,6 @@ import (
 
 	"github.com/peergpu/peergpu/domain"
 	"github.com/peergpu/peergpu/domain/billing"
-	"github.com/peergpu/peergpu/domain/jobs"
 	"github.com/peergpu/peergpu/ports"
 )
 
@@ -137,16 +136,23 @@ func (s *Service) Credit(ctx context.Context, renter domain.ID) (domain.Micros, 
 
 // Subscribe registers the reactions of billing to events.
 func (s *Service) Subscribe(bus ports.Bus) {
-	bus.Subscribe("billing-settle", s.ended, jobs.EventSucceeded, jobs.EventFailed, jobs.EventCancelled)
+	bus.Subscribe("billing-settle", s.ended, "jobs.succeeded", "jobs.failed", "jobs.cancelled")
+}
+
+// ending is what billing reads of the events that end a job.
+type ending struct {
+	Renter    domain.ID     `json:"renter"`
+	HostOwner domain.ID     `json:"host_owner"`
+	Amount    domain.Micros `json:"amount"`
 }
 
 // ended settles a job that reached its end.
 func (s *Service) ended(ctx context.Context, e domain.Event) error {
-	var h jobs.Happening
-	if err := json.Unmarshal(e.Data, &h); err != nil {
+	var end ending
+	if err := json.Unmarshal(e.Data, &end); err != nil {
 		return err
 	}
-	return s.settle(ctx, e.Key, ports.Ending{Renter: h.Renter, HostOwner: h.HostOwner, Amount: h.Amount})
+	return s.settle(ctx, e.Key, ports.Ending{Renter: end.Renter, HostOwner: end.HostOwner, Amount: end.Amount})
 }
 
 // settle pays host and platform out of the hold and gives the rest back, once.

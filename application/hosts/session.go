@@ -10,7 +10,6 @@ import (
 
 	"github.com/peergpu/peergpu/domain"
 	"github.com/peergpu/peergpu/domain/hosts"
-	"github.com/peergpu/peergpu/domain/jobs"
 	"github.com/peergpu/peergpu/ports"
 )
 
@@ -182,29 +181,32 @@ func (s *Service) persist(ctx context.Context) error {
 
 // Subscribe registers the reactions of hosts to events.
 func (s *Service) Subscribe(bus ports.Bus) {
-	bus.Subscribe("hosts-judge", s.judge, jobs.EventSucceeded, jobs.EventFailed, jobs.EventCancelled, jobs.EventLost)
+	bus.Subscribe("hosts-judge", s.judge, "jobs.succeeded", "jobs.failed", "jobs.lost")
 }
 
-// judge counts how an attempt ended for the host that had it. A declined job, or one
-// that was cancelled, says nothing about the host.
+// verdict is what hosts reads of the events that end an attempt.
+type verdict struct {
+	Host   domain.ID `json:"host"`
+	Cause  string    `json:"cause"`
+	Reason string    `json:"reason"`
+}
+
+// judge counts how an attempt ended for the host that had it. A declined job says
+// nothing about the host.
 func (s *Service) judge(ctx context.Context, e domain.Event) error {
-	var h jobs.Happening
-	if err := json.Unmarshal(e.Data, &h); err != nil || h.Host.IsZero() {
+	var v verdict
+	if err := json.Unmarshal(e.Data, &v); err != nil || v.Host.IsZero() || v.Reason == "rejected" {
 		return err
 	}
-	ruling := jobs.Rulings[h.Reason]
-	if ruling.Cause == jobs.CauseHost && !ruling.Counts || e.Type == jobs.EventCancelled {
-		return nil
-	}
-	_, err := s.Hosts.Update(ctx, h.Host, func(x *hosts.Host) error {
-		x.Judge(e.ID, ruling.Cause != jobs.CauseHost)
+	_, err := s.Hosts.Update(ctx, v.Host, func(h *hosts.Host) error {
+		h.Judge(e.ID, v.Cause != "host")
 		return nil
 	})
 	if domain.KindOf(err) == domain.KindNotFound {
 		return nil
 	}
 	if err == nil {
-		s.changed(h.Host)
+		s.changed(v.Host)
 	}
 	return err
 }

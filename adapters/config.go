@@ -1,0 +1,183 @@
+package adapters
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/caarlos0/env/v11"
+
+	"github.com/peergpu/peergpu/adapters/system"
+	"github.com/peergpu/peergpu/application/billing"
+	"github.com/peergpu/peergpu/application/hosts"
+	"github.com/peergpu/peergpu/application/identity"
+	"github.com/peergpu/peergpu/application/jobs"
+	"github.com/peergpu/peergpu/domain"
+	domainbilling "github.com/peergpu/peergpu/domain/billing"
+	"github.com/peergpu/peergpu/ports"
+)
+
+// Config is the server's configuration. Each field is one environment variable; the
+// table in README.md is generated from here. Secrets are variables of their own, never
+// part of a URL that is shown.
+type Config struct {
+	Listen    string `env:"PEERGPU_LISTEN" envDefault:"127.0.0.1:8080" doc:"address and port to serve on"`
+	PublicURL string `env:"PEERGPU_PUBLIC_URL" doc:"where users reach the server, such as https://gpu.example.org; http://LISTEN when empty"`
+	Data      string `env:"PEERGPU_DATA" envDefault:"./data" doc:"folder of the embedded defaults: database, blobs, keys"`
+
+	Database string `env:"PEERGPU_DATABASE" doc:"sqlite:///path/to/file, postgres://user@host/db or memory://; sqlite in PEERGPU_DATA when empty"`
+	Blobs    string `env:"PEERGPU_BLOBS" doc:"file:///folder or mem://; a folder in PEERGPU_DATA when empty"`
+	Events   string `env:"PEERGPU_EVENTS" envDefault:"memory://" doc:"memory://: events stay in this process"`
+	Payments string `env:"PEERGPU_PAYMENTS" envDefault:"sandbox://" doc:"sandbox://: credit without real money"`
+
+	Currency string `env:"PEERGPU_CURRENCY" envDefault:"USD" doc:"ISO 4217 code of the one currency of this installation"`
+	FeeBPS   int64  `env:"PEERGPU_FEE_BPS" envDefault:"1000" doc:"the platform's share in hundredths of a percent, 0 to 10000; hosts get the rest"`
+
+	LeaseTTL time.Duration `env:"PEERGPU_LEASE_TTL" envDefault:"60s" doc:"silence after which a host is unreachable; heartbeats come every sixth of it, after five of it its jobs go to other hosts; 300ms to 10m"`
+
+	LogBytes      int64 `env:"PEERGPU_LOG_BYTES" envDefault:"1073741824" doc:"log bytes of one attempt; what is more is cut with a marker"`
+	BundleBytes   int64 `env:"PEERGPU_BUNDLE_BYTES" envDefault:"1073741824" doc:"bytes of a submitted ZIP"`
+	ArtifactBytes int64 `env:"PEERGPU_ARTIFACT_BYTES" envDefault:"53687091200" doc:"bytes of all result files of one attempt"`
+	ArtifactFiles int   `env:"PEERGPU_ARTIFACT_FILES" envDefault:"10000" doc:"result files of one attempt"`
+	JobPIDs       int   `env:"PEERGPU_JOB_PIDS" envDefault:"512" doc:"processes and threads of one job"`
+
+	LoginsPerMinute int `env:"PEERGPU_LOGINS_PER_MINUTE" envDefault:"5" doc:"sign-in tries per account and address; 0: no limit"`
+	SignUpsPerHour  int `env:"PEERGPU_SIGN_UPS_PER_HOUR" envDefault:"3" doc:"new accounts per address; 0: no limit"`
+
+	LogLevel string `env:"PEERGPU_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error"`
+
+	TokenKey    string `env:"PEERGPU_TOKEN_KEY,unset" doc:"secret: 32 bytes in base64, signs access tokens; made in PEERGPU_DATA/keys when empty, unless DATABASE is postgres"`
+	ManifestKey string `env:"PEERGPU_MANIFEST_KEY,unset" doc:"secret: 32 bytes in base64, signs what agents obey; as above"`
+	VaultKey    string `env:"PEERGPU_VAULT_KEY,unset" doc:"secret: 32 bytes in base64, encrypts renters' secrets in the database; as above"`
+	BlobKey     string `env:"PEERGPU_BLOB_KEY,unset" doc:"secret: 32 bytes in base64, signs links to files; as above"`
+}
+
+// Variable is one line of the configuration's table.
+type Variable struct{ Name, Default, Doc string }
+
+// Variables lists the configuration, for the table in README.md and for --help.
+func Variables() []Variable {
+	var list []Variable
+	for f := range reflect.TypeFor[Config]().Fields() {
+		name, _, _ := strings.Cut(f.Tag.Get("env"), ",")
+		list = append(list, Variable{name, f.Tag.Get("envDefault"), f.Tag.Get("doc")})
+	}
+	return list
+}
+
+// ReadConfig reads the configuration from the environment and checks it whole, so that
+// every mistake is told at once.
+func ReadConfig() (Config, error) {
+	var c Config
+	if err := env.Parse(&c); err != nil {
+		return c, err
+	}
+	return c.Complete()
+}
+
+// Complete fills in what follows from other fields, and checks everything.
+func (c Config) Complete() (Config, error) {
+	data, err := filepath.Abs(c.Data)
+	if err != nil {
+		return c, fmt.Errorf("PEERGPU_DATA: %w", err)
+	}
+	c.Data = data
+	if c.Database == "" {
+		c.Database = "sqlite://" + filepath.Join(data, "peergpu.db")
+	}
+	if c.Blobs == "" {
+		c.Blobs = "file://" + filepath.Join(data, "blobs")
+	}
+	var wrong []error
+	add := func(bad bool, format string, args ...any) {
+		if bad {
+			wrong = append(wrong, fmt.Errorf(format, args...))
+		}
+	}
+	_, _, err = net.SplitHostPort(c.Listen)
+	add(err != nil, "PEERGPU_LISTEN: %q is no address with a port, such as 127.0.0.1:8080", c.Listen)
+	if c.PublicURL != "" {
+		u, err := url.Parse(c.PublicURL)
+		add(err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "", "PEERGPU_PUBLIC_URL: %q is no http or https URL", c.PublicURL)
+		c.PublicURL = strings.TrimRight(c.PublicURL, "/")
+	}
+	add(!oneOf(c.Database, "sqlite://", "postgres://", "postgresql://", "memory://"), "PEERGPU_DATABASE: use sqlite://, postgres:// or memory://")
+	add(!oneOf(c.Blobs, "file://", "mem://"), "PEERGPU_BLOBS: use file:// or mem://")
+	add(!oneOf(c.Events, "memory://"), "PEERGPU_EVENTS: use memory://")
+	add(!oneOf(c.Payments, "sandbox://"), "PEERGPU_PAYMENTS: use sandbox://")
+	add(len(c.Currency) != 3 || strings.ToUpper(c.Currency) != c.Currency, "PEERGPU_CURRENCY: %q is no ISO 4217 code, such as USD", c.Currency)
+	add(c.FeeBPS < 0 || c.FeeBPS > 10_000, "PEERGPU_FEE_BPS: between 0 and 10000")
+	add(c.LeaseTTL < 300*time.Millisecond || c.LeaseTTL > 10*time.Minute, "PEERGPU_LEASE_TTL: between 300ms and 10m")
+	for name, v := range map[string]int64{
+		"PEERGPU_LOG_BYTES": c.LogBytes, "PEERGPU_BUNDLE_BYTES": c.BundleBytes, "PEERGPU_ARTIFACT_BYTES": c.ArtifactBytes,
+		"PEERGPU_ARTIFACT_FILES": int64(c.ArtifactFiles), "PEERGPU_JOB_PIDS": int64(c.JobPIDs),
+	} {
+		add(v < 1, "%s: at least 1", name)
+	}
+	add(!oneOf(c.LogLevel+"|", "debug|", "info|", "warn|", "error|"), "PEERGPU_LOG_LEVEL: debug, info, warn or error")
+	return c, errors.Join(wrong...)
+}
+
+func oneOf(s string, prefixes ...string) bool {
+	for _, p := range prefixes {
+		if strings.HasPrefix(s, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// embedded says that everything lives in the data folder of this one process.
+func (c Config) embedded() bool { return !oneOf(c.Database, "postgres") }
+
+// keys opens the secrets: from the configuration, or on the embedded profile from the
+// data folder.
+func (c Config) keys() (system.Keys, error) {
+	folder := ""
+	if c.embedded() {
+		folder = filepath.Join(c.Data, "keys")
+	}
+	return system.OpenKeys(folder, system.GivenKeys{Token: c.TokenKey, Manifest: c.ManifestKey, Vault: c.VaultKey, Blob: c.BlobKey})
+}
+
+// The proportions of a lease (reliability page): heartbeats come in time for six tries,
+// and what is silent for five leases is given to others.
+const (
+	beatsPerLease  = 6
+	leasesToAssign = 5
+	uploadTTL      = time.Hour
+)
+
+func (c Config) jobs() jobs.Settings {
+	return jobs.Settings{
+		Currency: c.Currency, LeaseTTL: c.LeaseTTL, ReassignAfter: leasesToAssign * c.LeaseTTL, UploadTTL: uploadTTL,
+		LogBytes: c.LogBytes, BundleBytes: c.BundleBytes, ArtifactBytes: c.ArtifactBytes, ArtifactFiles: c.ArtifactFiles, PIDs: c.JobPIDs,
+	}
+}
+
+func (c Config) hosts() hosts.Settings {
+	return hosts.Settings{Currency: c.Currency, LeaseTTL: c.LeaseTTL, Heartbeat: c.LeaseTTL / beatsPerLease}
+}
+
+func (c Config) identity() identity.Settings {
+	return identity.Settings{
+		LoginLimit:  ports.Limit{Times: c.LoginsPerMinute, Per: time.Minute},
+		SignUpLimit: ports.Limit{Times: c.SignUpsPerHour, Per: time.Hour},
+	}
+}
+
+const (
+	smallestTopUp domain.Micros = 10_000_000
+	largestTopUp  domain.Micros = 10_000_000_000
+)
+
+func (c Config) billing() billing.Settings {
+	return billing.Settings{
+		Currency: c.Currency, Fee: domainbilling.FeeBasis(c.FeeBPS), SmallestUp: smallestTopUp, LargestUp: largestTopUp,
+	}
+}
