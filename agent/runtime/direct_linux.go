@@ -16,16 +16,16 @@ import (
 
 // direct is a job outside the sandbox: the owner's own, started by fork and
 // exec with nothing between. It leads a session, by which its children are
-// found; a child that starts a session of its own is found by the cgroup alone.
+// found; those that start a session of their own are found by the cgroup, or
+// else by mark, the run's folder, which they inherit as TMPDIR.
 type direct struct {
 	process *os.Process
-	started uint64
+	mark    string
 }
 
 func (r *processRun) startDirect(out *os.File) error {
-	dir := r.folder()
-	tmp := filepath.Join(dir, "tmp")
-	if err := os.MkdirAll(tmp, 0o700); err != nil {
+	tmp := r.folder()
+	if err := os.Mkdir(tmp, 0o700); err != nil {
 		return err
 	}
 	env := environment(r.task, map[string]string{
@@ -42,6 +42,7 @@ func (r *processRun) startDirect(out *os.File) error {
 		return err
 	}
 	defer null.Close()
+	r.began = monotonic()
 	p, group, err := r.p.spawner.start(path, r.task.Argv, &os.ProcAttr{
 		Dir: cwd, Env: env, Files: []*os.File{null, out, out},
 		Sys: &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL},
@@ -56,12 +57,13 @@ func (r *processRun) startDirect(out *os.File) error {
 	}
 	// The command runs already. These limits follow within microseconds, which
 	// is good enough for the owner's own job.
-	r.group, r.direct = group, &direct{process: p}
+	r.group, r.direct = group, &direct{process: p, mark: tmp}
 	r.limitProcess(p.Pid)
-	if me, ok := lookup(p.Pid); ok {
-		r.direct.started = me.started
+	if group != nil {
+		return nil // by which the next agent finds the job, should this one be killed
 	}
-	return os.WriteFile(filepath.Join(dir, "pid"), fmt.Appendf(nil, "%d %d", p.Pid, r.direct.started), 0o600)
+	me, _ := lookup(p.Pid)
+	return os.WriteFile(tmp+recordSuffix, fmt.Appendf(nil, "%d %d", p.Pid, me.started), 0o600)
 }
 
 // kill ends the given processes and the job's process group at once.
@@ -87,17 +89,16 @@ func (d *direct) wait(group *cgroup, began time.Duration) (*os.ProcessState, tim
 	_ = unix.Kill(-d.process.Pid, unix.SIGKILL)
 	state, err := d.process.Wait()
 	group.kill(time.Minute)
-	// With a cgroup only a child of the first microseconds can be outside.
-	if group == nil || unix.Kill(-d.process.Pid, 0) == nil {
-		killSession(d.process.Pid)
+	if group == nil {
+		killFamily(d.process.Pid, d.mark)
 	}
 	return state, took, err
 }
 
-// killSession ends a session until none of it is left.
-func killSession(leader int) {
+// killFamily ends whoever came of a job until none is left.
+func killFamily(leader int, mark string) {
 	for deadline := monotonic() + time.Minute; monotonic() < deadline; time.Sleep(time.Millisecond) {
-		left := tree(leader)
+		left := family(leader, mark)
 		if len(left) == 0 {
 			return
 		}
@@ -107,19 +108,20 @@ func killSession(leader int) {
 	}
 }
 
+// recordSuffix makes the name of a run's record out of that of its folder.
+const recordSuffix = ".pid"
+
 // killRecorded ends the processes of a run that an earlier agent recorded. The
 // leader itself died with that agent, so its pid may be somebody else's by now.
 func killRecorded(dir string) {
 	var pid int
 	var started uint64
-	if n, _ := fmt.Sscan(readString(filepath.Join(dir, "pid")), &pid, &started); n != 2 || pid < 2 {
-		return
+	if n, _ := fmt.Sscan(readString(dir+recordSuffix), &pid, &started); n != 2 || pid < 2 {
+		pid = 0
+	} else if p, ok := lookup(pid); ok && p.started != started {
+		pid = 0
 	}
-	if p, ok := lookup(pid); ok && p.started != started {
-		return
-	}
-	_ = unix.Kill(-pid, unix.SIGKILL)
-	killSession(pid)
+	killFamily(pid, dir)
 }
 
 // resolve finds a command as execvp would in the job's own folder and PATH.

@@ -50,6 +50,8 @@ func NewProcess(ctx context.Context, o Options) (*Process, error) {
 		cgroups: findCgroups("peergpu-" + hex.EncodeToString(sum[:6])),
 		python:  findPython(o.Prefixes),
 	}
+	// What our own parent left open is not for the jobs.
+	_ = unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC)
 	// Jobs inherit it. The agent holds keys, so that it is no loss either.
 	_ = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
 	p.spawner = newSpawner(p.cgroups)
@@ -183,10 +185,11 @@ func (p *Process) Sweep(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if !active(e.Name()) {
-			dir := filepath.Join(p.o.Dir, "runs", e.Name())
+		name := strings.TrimSuffix(e.Name(), recordSuffix)
+		if !active(name) {
+			dir := filepath.Join(p.o.Dir, "runs", name)
 			killRecorded(dir)
-			errs = append(errs, os.RemoveAll(dir))
+			errs = append(errs, os.RemoveAll(dir), os.RemoveAll(dir+recordSuffix))
 		}
 	}
 	return errors.Join(errs...)

@@ -2,7 +2,9 @@ package runtime
 
 import (
 	"bytes"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -69,25 +71,30 @@ func lookup(pid int) (process, bool) {
 	return p, true
 }
 
-// tree lists root's descendants and whoever shares its session, without root
-// itself. The session finds orphans, whose parent is gone.
-func tree(root int) []int {
+// family lists root's descendants, whoever shares its session, which finds
+// orphans, and whoever has mark in its environment, which finds those that left
+// the session, all without root itself.
+func family(root int, mark string) []int {
 	all := processes()
-	in := map[int]bool{root: true}
+	in := map[int]bool{}
+	if root > 0 {
+		in[root] = true
+	}
+	for _, p := range all {
+		if mark != "" && p.pid != os.Getpid() && strings.Contains(readString("/proc/"+strconv.Itoa(p.pid)+"/environ"), mark) {
+			in[p.pid] = true
+		}
+	}
 	for grew := true; grew; {
 		grew = false
 		for _, p := range all {
-			if !in[p.pid] && (in[p.parent] || p.session == root) {
+			if !in[p.pid] && (in[p.parent] || root > 0 && p.session == root) {
 				in[p.pid], grew = true, true
 			}
 		}
 	}
 	delete(in, root)
-	out := make([]int, 0, len(in))
-	for pid := range in {
-		out = append(out, pid)
-	}
-	return out
+	return slices.Collect(maps.Keys(in))
 }
 
 // privateMemory is what a process holds for itself alone.

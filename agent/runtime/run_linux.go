@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,6 +27,7 @@ type processRun struct {
 	box    *launched // nil outside the sandbox
 	direct *direct   // nil inside
 	group  *cgroup   // nil where there is none
+	began  time.Duration
 
 	ended chan struct{} // closed once exit and err are set
 	exit  daemon.Exit
@@ -106,14 +106,17 @@ func (r *processRun) Cleanup() error {
 	if r.box != nil {
 		r.box.close()
 	}
-	errs = append(errs, os.RemoveAll(r.folder()))
+	if !r.p.sandboxed(r.task) {
+		errs = append(errs, os.RemoveAll(r.folder()), os.RemoveAll(r.folder()+recordSuffix))
+	}
 	r.p.mu.Lock()
 	delete(r.p.runs, r.name)
 	r.p.mu.Unlock()
 	return errors.Join(errs...)
 }
 
-// folder is the run's own place in the runtime's folder.
+// folder is the run's own place in the runtime's folder, outside a sandbox: its
+// HOME and TMPDIR.
 func (r *processRun) folder() string { return filepath.Join(r.p.o.Dir, "runs", r.name) }
 
 // start brings the command up, its limits in force before its first
@@ -135,7 +138,7 @@ func (r *processRun) start(ctx context.Context) error {
 		err = r.startDirect(job)
 	}
 	if r.box != nil || r.direct != nil {
-		go r.reap(monotonic())
+		go r.reap()
 	}
 	return err
 }
@@ -159,6 +162,7 @@ func (r *processRun) startSandboxed(ctx context.Context, out *os.File) error {
 	}
 	r.box = l
 	r.limitProcess(l.first)
+	r.began = monotonic()
 	if _, err := l.release.Write([]byte{1}); err != nil {
 		return fmt.Errorf("%w: %s", errNoSandbox, strings.TrimSpace(r.out.start()))
 	}
@@ -197,86 +201,6 @@ func (r *processRun) workdirMissing() string {
 	return fmt.Sprintf("The working folder %q is not in the bundle.", r.task.Workdir)
 }
 
-// reap follows the run to its end. One goroutine per run does it, and another
-// where something has to be watched.
-func (r *processRun) reap(began time.Duration) {
-	if d := r.task.Limits.MaxRuntime; d > 0 {
-		t := time.AfterFunc(d, func() {
-			r.end(daemon.ReasonTimeout, fmt.Sprintf("The job ran longer than %s.", d), r.task.Limits.Grace, nil)
-		})
-		defer t.Stop()
-	}
-	watched := r.watch()
-	state, took, err := r.waitAndKill(began)
-	e := daemon.Exit{Duration: took}
-	watched()
-
-	_, e.PeakMemoryBytes, e.CPUTime, _ = r.group.usage()
-	r.mu.Lock()
-	e.PeakMemoryBytes = max(e.PeakMemoryBytes, r.seen.PeakMemoryBytes)
-	e.Reason, e.Detail = r.cause, r.detail
-	r.mu.Unlock()
-	if err == nil {
-		e.Code = exitCode(state)
-		e.CPUTime = max(e.CPUTime, state.UserTime()+state.SystemTime())
-		if u, ok := state.SysUsage().(*syscall.Rusage); ok && r.box == nil {
-			e.PeakMemoryBytes = max(e.PeakMemoryBytes, u.Maxrss<<10)
-		}
-	}
-	r.out.end()
-	if r.box != nil {
-		code, ran := r.box.exitCode()
-		switch {
-		case ran:
-			e.Code = code
-		case e.Reason == "":
-			e, err = r.neverRan(e)
-		}
-	}
-	if e.Reason == "" && err == nil {
-		r.explain(&e)
-	}
-	r.conclude(e, err)
-}
-
-// neverRan tells a command that is not there from a sandbox that failed: both
-// stand in bubblewrap's words alone.
-func (r *processRun) neverRan(e daemon.Exit) (daemon.Exit, error) {
-	said := strings.TrimSpace(r.out.start())
-	if _, why, ok := strings.Cut(said, "bwrap: execvp "); ok {
-		why = strings.TrimPrefix(why, r.task.Argv[0]+": ")
-		n := notFound(commandDetail(r.task.Argv[0], why))
-		n.Duration = e.Duration
-		return n, nil
-	}
-	if r.group.oomKills() > 0 {
-		e.Reason, e.Detail = daemon.ReasonOutOfMemory, r.memoryDetail()
-		return e, nil
-	}
-	return e, fmt.Errorf("%w: %s", errNoSandbox, said)
-}
-
-// explain finds out whether a limit stands behind an exit that nobody asked for.
-func (r *processRun) explain(e *daemon.Exit) {
-	// A killed child alone is not the job's end: a job that copes exits 0.
-	if e.Code != 0 && r.group.oomKills() > 0 {
-		e.Reason, e.Detail = daemon.ReasonOutOfMemory, r.memoryDetail()
-		return
-	}
-	if limit := r.task.Limits.DiskBytes; limit > 0 {
-		used := diskUsage(r.task.Dir)
-		if used > limit || e.Code != 0 && used == limit || e.Code == 128+int(unix.SIGXFSZ) {
-			e.Reason, e.Detail = daemon.ReasonDiskFull, r.diskDetail()
-		}
-	}
-}
-
-func (r *processRun) conclude(e daemon.Exit, err error) {
-	r.exit, r.err = e, err
-	r.out.end()
-	close(r.ended)
-}
-
 // end asks the job to stop and kills it after grace, or when hurry closes. The
 // first reason stays.
 func (r *processRun) end(reason, detail string, grace time.Duration, hurry <-chan struct{}) {
@@ -311,11 +235,14 @@ func (r *processRun) end(reason, detail string, grace time.Duration, hurry <-cha
 func (r *processRun) pids() []int {
 	if r.box == nil {
 		first := r.direct.process.Pid
-		return append(append(r.group.pids(), tree(first)...), first)
+		if r.group != nil {
+			return append(r.group.pids(), first)
+		}
+		return append(family(first, r.direct.mark), first)
 	}
 	all := r.group.pids()
 	if r.group == nil {
-		all = tree(r.box.first)
+		all = family(r.box.first, "")
 	}
 	return slices.DeleteFunc(all, func(pid int) bool { return pid == r.box.first || pid == r.box.monitor.Pid })
 }
@@ -326,40 +253,6 @@ func (r *processRun) kill() {
 		return
 	}
 	r.direct.kill(r.pids())
-}
-
-// waitAndKill waits for the command and ends what it left running.
-func (r *processRun) waitAndKill(began time.Duration) (*os.ProcessState, time.Duration, error) {
-	if r.direct != nil {
-		return r.direct.wait(r.group, began)
-	}
-	state, err := r.box.monitor.Wait()
-	took := monotonic() - began
-	r.box.kill()
-	r.box.gone()
-	return state, took, err
-}
-
-func (r *processRun) memoryDetail() string {
-	return fmt.Sprintf("The job needed more than its %d MiB of memory.", r.task.Limits.MemoryBytes>>20)
-}
-
-func (r *processRun) diskDetail() string {
-	return fmt.Sprintf("The job wrote more than its %d MiB of disk.", r.task.Limits.DiskBytes>>20)
-}
-
-// exitCode is the shell's: signals count from 128.
-func exitCode(s *os.ProcessState) int {
-	if w, ok := s.Sys().(syscall.WaitStatus); ok && w.Signaled() {
-		return 128 + int(w.Signal())
-	}
-	return s.ExitCode()
-}
-
-// commandDetail is the sentence that a renter reads whose command does not start.
-func commandDetail(command, why string) string {
-	why, _, _ = strings.Cut(strings.TrimSpace(why), "\n")
-	return fmt.Sprintf("The command %q could not be started: %s.", command, strings.ToLower(why))
 }
 
 // firstLine reads a stream to its end and answers its first line.

@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,7 +10,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -31,6 +29,7 @@ type sandbox struct {
 	seccomp        []byte
 	path           string   // the jobs' PATH
 	base           []string // the part of the arguments that no task changes
+	prefixes       []string // mounted where they are on the host
 }
 
 // newSandbox looks at the machine once: which of /bin, /lib… are links, what of
@@ -68,10 +67,8 @@ func newSandbox(o Options, extra prefix) (*sandbox, error) {
 	s.add("--ro-bind", etc, "/etc",
 		"--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache",
 		"--ro-bind-try", "/etc/alternatives", "/etc/alternatives")
-	for _, dir := range extra.dirs {
-		s.add("--ro-bind", dir, dir)
-	}
 	s.add("--proc", "/proc", "--dev", "/dev", "--symlink", "/tmp", "/var/tmp")
+	s.prefixes = extra.dirs
 	return s, nil
 }
 
@@ -103,182 +100,14 @@ func (s *sandbox) arguments(t daemon.Task) []string {
 	add("--perms", "1777", "--size", strconv.FormatInt(max(tmp, 1<<12), 10), "--tmpfs", "/tmp",
 		"--perms", "1777", "--size", strconv.FormatInt(max(shm, 1<<12), 10), "--tmpfs", "/dev/shm",
 		"--bind", t.Dir, daemon.WorkDir)
+	for _, dir := range s.prefixes { // after /tmp, where one may lie
+		add("--ro-bind", dir, dir)
+	}
 	for _, in := range t.Inputs {
 		add("--ro-bind", in.Source, filepath.Join(daemon.WorkDir, in.Target))
 	}
 	add("--remount-ro", "/dev", "--remount-ro", "/", "--chdir", filepath.Join(daemon.WorkDir, t.Workdir))
 	return args
-}
-
-// The descriptors that bubblewrap inherits.
-const (
-	fdArgs = 3 + iota
-	fdSeccomp
-	fdStatus
-	fdGo
-	fdInfo
-	fdMapped
-)
-
-// launched is a sandbox that is built and waits for release to run its command.
-type launched struct {
-	monitor *os.Process // bubblewrap outside; ends with the command's exit code
-	first   int         // pid of the sandbox's process 1: killing it kills all
-	pidfd   int
-	release *os.File
-	status  *json.Decoder // says, once it ended, whether the command ever ran
-	pipes   []*os.File
-}
-
-// status is what bubblewrap reports, one document after the other.
-type status struct {
-	Child *int `json:"child-pid"`
-	Exit  *int `json:"exit-code"`
-}
-
-// launch builds the sandbox around a run, its output going to out.
-func (s *sandbox) launch(ctx context.Context, r *processRun, out *os.File) (_ *launched, err error) {
-	l, t := &launched{pidfd: -1}, r.task
-	defer func() {
-		if err != nil {
-			l.abandon()
-		}
-	}()
-	args := append(s.arguments(t), "--seccomp", strconv.Itoa(fdSeccomp),
-		"--json-status-fd", strconv.Itoa(fdStatus), "--block-fd", strconv.Itoa(fdGo))
-	if s.asRoot {
-		args = append(args, "--info-fd", strconv.Itoa(fdInfo), "--userns-block-fd", strconv.Itoa(fdMapped))
-	}
-	argsFile, err := memory("args", []byte(strings.Join(args, "\x00")+"\x00"))
-	if err != nil {
-		return nil, err
-	}
-	defer argsFile.Close()
-	filter, err := memory("seccomp", s.seccomp)
-	if err != nil {
-		return nil, err
-	}
-	defer filter.Close()
-	null, err := os.Open(os.DevNull)
-	if err != nil {
-		return nil, err
-	}
-	defer null.Close()
-
-	// Odd ends are the child's: closed here as soon as it has them.
-	var ends [8]*os.File
-	for i := 0; i < len(ends); i += 2 {
-		if ends[i], ends[i+1], err = os.Pipe(); err != nil {
-			return nil, err
-		}
-		l.pipes = append(l.pipes, ends[i], ends[i+1])
-	}
-	statusR, statusW, goR, goW, infoR, infoW, mappedR, mappedW := ends[0], ends[1], ends[2], ends[3], ends[4], ends[5], ends[6], ends[7]
-	attr := &os.ProcAttr{
-		Dir: "/", Env: []string{},
-		Files: []*os.File{null, out, out, argsFile, filter, statusW, goR, infoW, mappedR},
-		Sys:   &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL},
-	}
-	if s.asRoot {
-		attr.Sys.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
-	}
-	argv := append([]string{"bwrap", "--args", strconv.Itoa(fdArgs), "--"}, t.Argv...)
-	if l.monitor, r.group, err = r.p.spawner.start(s.bwrap, argv, attr, r.groupLimits()); err != nil {
-		return nil, err
-	}
-	for _, f := range []*os.File{statusW, goR, infoW, mappedR} {
-		_ = f.Close()
-	}
-	l.release, l.status = goW, json.NewDecoder(statusR)
-	// bubblewrap may hang on a dead network mount; ctx bounds that.
-	defer context.AfterFunc(ctx, func() { _ = l.monitor.Kill() })()
-
-	var said status
-	if s.asRoot {
-		if err := json.NewDecoder(infoR).Decode(&said); err != nil || said.Child == nil {
-			return nil, errNoSandbox
-		}
-		// Root is mapped as well, so that bubblewrap can look into folders
-		// that are root's; the job cannot become it.
-		for _, file := range []string{"uid_map", "gid_map"} {
-			m := fmt.Sprintf("0 0 1\n%d %d 1\n", nobody, nobody)
-			if err := os.WriteFile(fmt.Sprintf("/proc/%d/%s", *said.Child, file), []byte(m), 0); err != nil {
-				return nil, err
-			}
-		}
-		if _, err := mappedW.Write([]byte{1}); err != nil {
-			return nil, err
-		}
-	} else if err := l.status.Decode(&said); err != nil || said.Child == nil {
-		return nil, errNoSandbox
-	}
-	l.first = *said.Child
-	if l.pidfd, err = unix.PidfdOpen(l.first, 0); err != nil {
-		return nil, err
-	}
-	return l, nil
-}
-
-// errNoSandbox is completed with bubblewrap's own words, which stand in the
-// job's output.
-var errNoSandbox = errors.New("bubblewrap could not build the sandbox")
-
-// exitCode reads what bubblewrap reported in the end; false means that the
-// command never ran.
-func (l *launched) exitCode() (int, bool) {
-	for {
-		var said status
-		if err := l.status.Decode(&said); err != nil {
-			return 0, false
-		}
-		if said.Exit != nil {
-			return *said.Exit, true
-		}
-	}
-}
-
-// kill ends the whole sandbox at once: the kernel kills a pid name space with
-// its first process.
-func (l *launched) kill() {
-	if l.pidfd >= 0 {
-		_ = unix.PidfdSendSignal(l.pidfd, unix.SIGKILL, nil, 0)
-	}
-}
-
-// gone waits until the kernel has removed the last process of the sandbox.
-func (l *launched) gone() {
-	if l.pidfd < 0 {
-		return
-	}
-	for {
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(l.pidfd), Events: unix.POLLIN}}, -1)
-		if n > 0 || err != nil && !errors.Is(err, unix.EINTR) {
-			break
-		}
-	}
-	// As process 1 of a container the agent inherits it, and has to bury it.
-	_, _ = unix.Wait4(l.first, nil, unix.WNOHANG, nil)
-}
-
-func (l *launched) close() {
-	for _, f := range l.pipes {
-		_ = f.Close()
-	}
-	if l.pidfd >= 0 {
-		_ = unix.Close(l.pidfd)
-		l.pidfd = -1
-	}
-}
-
-// abandon undoes a launch that failed half-way.
-func (l *launched) abandon() {
-	if l.monitor != nil {
-		l.kill()
-		_ = l.monitor.Kill()
-		_, _ = l.monitor.Wait()
-		l.gone()
-	}
-	l.close()
 }
 
 // admit opens the task's folder and inputs to the job's user. Only root has to:
@@ -331,23 +160,6 @@ func writeEtc(dir string) (string, error) {
 		}
 	}
 	return dir, nil
-}
-
-// memory is an unnamed file in memory that reads as data.
-func memory(name string, data []byte) (*os.File, error) {
-	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
-	if err != nil {
-		return nil, err
-	}
-	f := os.NewFile(uintptr(fd), name)
-	if _, err := f.Write(data); err == nil {
-		_, err = f.Seek(0, 0)
-	}
-	if err != nil {
-		_ = f.Close()
-		return nil, err
-	}
-	return f, nil
 }
 
 // countsProcesses says whether RLIMIT_NPROC can be set and counts the sandbox

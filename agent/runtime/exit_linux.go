@@ -1,0 +1,127 @@
+package runtime
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/peergpu/peergpu/agent/daemon"
+)
+
+// reap follows the run to its end. One goroutine per run does it, and another
+// where something has to be watched.
+func (r *processRun) reap() {
+	if d := r.task.Limits.MaxRuntime; d > 0 {
+		t := time.AfterFunc(d, func() {
+			r.end(daemon.ReasonTimeout, fmt.Sprintf("The job ran longer than %s.", d), r.task.Limits.Grace, nil)
+		})
+		defer t.Stop()
+	}
+	watched := r.watch()
+	state, took, err := r.waitAndKill()
+	e := daemon.Exit{Duration: took}
+	watched()
+
+	_, e.PeakMemoryBytes, e.CPUTime, _ = r.group.usage()
+	r.mu.Lock()
+	e.PeakMemoryBytes = max(e.PeakMemoryBytes, r.seen.PeakMemoryBytes)
+	e.Reason, e.Detail = r.cause, r.detail
+	r.mu.Unlock()
+	if err == nil {
+		e.Code = exitCode(state)
+		e.CPUTime = max(e.CPUTime, state.UserTime()+state.SystemTime())
+		if u, ok := state.SysUsage().(*syscall.Rusage); ok && r.box == nil {
+			e.PeakMemoryBytes = max(e.PeakMemoryBytes, u.Maxrss<<10)
+		}
+	}
+	r.out.end()
+	if r.box != nil {
+		code, ran := r.box.exitCode()
+		switch {
+		case ran:
+			e.Code = code
+		case e.Reason == "":
+			e, err = r.neverRan(e)
+		}
+	}
+	if e.Reason == "" && err == nil {
+		r.explain(&e)
+	}
+	r.conclude(e, err)
+}
+
+// neverRan tells a command that is not there from a sandbox that failed: both
+// stand in bubblewrap's words alone.
+func (r *processRun) neverRan(e daemon.Exit) (daemon.Exit, error) {
+	said := strings.TrimSpace(r.out.start())
+	if _, why, ok := strings.Cut(said, "bwrap: execvp "); ok {
+		why = strings.TrimPrefix(why, r.task.Argv[0]+": ")
+		n := notFound(commandDetail(r.task.Argv[0], why))
+		n.Duration = e.Duration
+		return n, nil
+	}
+	if r.group.oomKills() > 0 {
+		e.Reason, e.Detail = daemon.ReasonOutOfMemory, r.memoryDetail()
+		return e, nil
+	}
+	return e, fmt.Errorf("%w: %s", errNoSandbox, said)
+}
+
+// explain finds out whether a limit stands behind an exit that nobody asked for.
+func (r *processRun) explain(e *daemon.Exit) {
+	// A killed child alone is not the job's end: a job that copes exits 0.
+	if e.Code != 0 && r.group.oomKills() > 0 {
+		e.Reason, e.Detail = daemon.ReasonOutOfMemory, r.memoryDetail()
+		return
+	}
+	if limit := r.task.Limits.DiskBytes; limit > 0 {
+		used := diskUsage(r.task.Dir)
+		if used > limit || e.Code != 0 && used == limit || e.Code == 128+int(unix.SIGXFSZ) {
+			e.Reason, e.Detail = daemon.ReasonDiskFull, r.diskDetail()
+		}
+	}
+}
+
+func (r *processRun) conclude(e daemon.Exit, err error) {
+	r.exit, r.err = e, err
+	r.out.end()
+	close(r.ended)
+}
+
+// waitAndKill waits for the command and ends what it left running.
+func (r *processRun) waitAndKill() (*os.ProcessState, time.Duration, error) {
+	if r.direct != nil {
+		return r.direct.wait(r.group, r.began)
+	}
+	state, err := r.box.monitor.Wait()
+	took := monotonic() - r.began
+	r.box.kill()
+	r.box.gone()
+	return state, took, err
+}
+
+func (r *processRun) memoryDetail() string {
+	return fmt.Sprintf("The job needed more than its %d MiB of memory.", r.task.Limits.MemoryBytes>>20)
+}
+
+func (r *processRun) diskDetail() string {
+	return fmt.Sprintf("The job wrote more than its %d MiB of disk.", r.task.Limits.DiskBytes>>20)
+}
+
+// exitCode is the shell's: signals count from 128.
+func exitCode(s *os.ProcessState) int {
+	if w, ok := s.Sys().(syscall.WaitStatus); ok && w.Signaled() {
+		return 128 + int(w.Signal())
+	}
+	return s.ExitCode()
+}
+
+// commandDetail is the sentence that a renter reads whose command does not start.
+func commandDetail(command, why string) string {
+	why, _, _ = strings.Cut(strings.TrimSpace(why), "\n")
+	return fmt.Sprintf("The command %q could not be started: %s.", command, strings.ToLower(why))
+}
