@@ -225,7 +225,7 @@ func (t *token) get(ctx context.Context, d *Daemon) (string, error) {
 		}
 		d.time.set(now, d.clock.Boot())
 	}
-	assertion, err := d.identity.assertion(now)
+	assertion, err := d.identity.Assertion(now)
 	if err != nil {
 		return "", err
 	}

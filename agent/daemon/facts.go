@@ -190,3 +190,11 @@ func hasGPUs(have []GPU, want []string) bool {
 		return !slices.ContainsFunc(have, func(g GPU) bool { return g.UUID == uuid && !g.MIG })
 	})
 }
+
+// FreeDisk is how many bytes can still be written below a folder that exists.
+func FreeDisk(dir string) (int64, error) {
+	if _, err := os.Stat(dir); err != nil {
+		return 0, err
+	}
+	return freeBytes(dir), nil
+}

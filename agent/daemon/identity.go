@@ -79,8 +79,8 @@ func (i *Identity) Thumbprint() string { return wire.Thumbprint(i.key.Public().(
 // Sign signs a payload with the host's key.
 func (i *Identity) Sign(payload []byte) []byte { return ed25519.Sign(i.key, payload) }
 
-// assertion is a private_key_jwt (RFC 7523) by the server's clock.
-func (i *Identity) assertion(now time.Time) (string, error) {
+// Assertion is a private_key_jwt (RFC 7523), good for a minute of the server's clock.
+func (i *Identity) Assertion(now time.Time) (string, error) {
 	claims := wire.AssertionClaims{
 		Iss: i.HostID, Sub: i.HostID, Aud: wire.AssertionAudience, JTI: rand.Text(),
 		Iat: now.Unix(), Exp: now.Add(time.Minute).Unix(),
