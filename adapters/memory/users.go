@@ -85,9 +85,9 @@ func (r sessions) Update(ctx context.Context, hash []byte, change func(*identity
 		if err != nil {
 			return identity.Session{}, err
 		}
-		next := kept(old)
-		failed := r.s.nested.change(func() error { return change(&next) })
-		next = kept(next)
+		changed := kept(old)
+		failed := r.s.nested.change(func() error { return change(&changed) })
+		next := kept(changed)
 		next.Version = old.Version + 1
 		if stored, err := r.replace(ctx, old.Version, next); stored || err != nil {
 			return kept(next), cmp.Or(err, failed)

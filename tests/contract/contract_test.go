@@ -20,6 +20,8 @@ func (clock) Now() time.Time { return now() }
 func TestStorage(t *testing.T) {
 	t.Parallel()
 	for suite, run := range map[string]func(*testing.T, func(*testing.T) Storage){
+		"Users": Users, "Sessions": Sessions, "APITokens": APITokens,
+		"Hosts": Hosts, "Enrollments": Enrollments, "Presences": Presences,
 		"Jobs": Jobs,
 	} {
 		for adapter, open := range storages {
