@@ -58,7 +58,7 @@ func (g *cgroup) limit(l cgroupLimits) error {
 			continue
 		}
 		file, optional := strings.CutPrefix(s[1], "?") // kernels without swap accounting lack these
-		if err := os.WriteFile(filepath.Join(dir, file), []byte(s[2]), 0); err != nil && !optional {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(s[2]), 0o644); err != nil && !optional {
 			return err
 		}
 	}
@@ -69,7 +69,7 @@ func (g *cgroup) limit(l cgroupLimits) error {
 // one by one: children that it forks are in the group from their first moment.
 func (g *cgroup) park() error {
 	for _, dir := range g.dirs {
-		if err := os.WriteFile(filepath.Join(dir, "tasks"), []byte(strconv.Itoa(unix.Gettid())), 0); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, "tasks"), []byte(strconv.Itoa(unix.Gettid())), 0o644); err != nil {
 			return err
 		}
 	}

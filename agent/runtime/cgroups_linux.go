@@ -70,10 +70,10 @@ func findUnified(name, mount, own string) *cgroups {
 		have := strings.Fields(readString(filepath.Join(parent, "cgroup.subtree_control")))
 		if !slices.Contains(have, "memory") || !slices.Contains(have, "pids") {
 			want := filepath.Join(parent, "cgroup.subtree_control")
-			if os.WriteFile(want, []byte("+memory +pids"), 0) != nil {
+			if os.WriteFile(want, []byte("+memory +pids"), 0o644) != nil {
 				continue
 			}
-			_ = os.WriteFile(want, []byte("+cpu"), 0)
+			_ = os.WriteFile(want, []byte("+cpu"), 0o644)
 		}
 		c := &cgroups{v2: true, name: name, parents: map[string]string{"": parent}, live: map[string]bool{}}
 		if c.writable(parent) {
@@ -118,8 +118,8 @@ func (c *cgroups) create() (*cgroup, error) {
 			return nil, errors.Join(err, g.remove())
 		}
 		if c.v2 {
-			_ = os.WriteFile(filepath.Join(branch, "cgroup.subtree_control"), []byte("+memory +pids"), 0)
-			_ = os.WriteFile(filepath.Join(branch, "cgroup.subtree_control"), []byte("+cpu"), 0)
+			_ = os.WriteFile(filepath.Join(branch, "cgroup.subtree_control"), []byte("+memory +pids"), 0o644)
+			_ = os.WriteFile(filepath.Join(branch, "cgroup.subtree_control"), []byte("+cpu"), 0o644)
 		}
 		dir := filepath.Join(branch, g.name)
 		if err := mkdir(dir); err != nil {

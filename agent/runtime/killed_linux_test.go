@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -84,4 +86,24 @@ func TestAfterTheAgentIsKilledItsJobsAreGone(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Most people run the agent as themselves; as root, this shows both.
+func TestAnOrdinaryUserGetsTheSameSandbox(t *testing.T) {
+	t.Parallel()
+	testkit.Need(t, servers.Bubblewrap)
+	if os.Geteuid() != 0 {
+		return // every other test here has shown it
+	}
+	dir := testkit.Dir(t)
+	require.NoError(t, os.Chmod(dir, 0o777))
+	program, err := os.ReadFile("/proc/self/exe")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(dir+"/test", program, 0o755))
+	c := exec.Command(dir+"/test", "-test.run=^Test(AJob|ASandbox|AForkBomb|LimitsAre|NothingIsLeft)", "-test.v")
+	c.Dir, c.Env = dir, append(os.Environ(), "TMPDIR="+dir, "HOME="+dir)
+	c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 1234, Gid: 1234}}
+	out, err := c.CombinedOutput()
+	require.NoError(t, err, string(out))
+	require.Contains(t, string(out), "--- PASS: TestLimitsAreWatchedWhereThereIsNoCgroup")
 }

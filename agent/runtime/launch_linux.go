@@ -79,10 +79,11 @@ func (s *sandbox) launch(ctx context.Context, r *processRun, out *os.File) (_ *l
 	statusR, statusW, goR, goW, infoR, infoW := ends[0], ends[1], ends[2], ends[3], ends[4], ends[5]
 	attr := &os.ProcAttr{
 		Dir: "/", Env: []string{},
-		Files: []*os.File{null, out, out, argsFile, filter, statusW, goR, infoW},
+		Files: []*os.File{null, out, out, argsFile, filter, statusW, goR},
 		Sys:   &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL},
 	}
 	if s.asRoot {
+		attr.Files = append(attr.Files, infoW)
 		attr.Sys.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
 	}
 	argv := append([]string{"bwrap", "--args", strconv.Itoa(fdArgs), "--"}, t.Argv...)
@@ -101,11 +102,11 @@ func (s *sandbox) launch(ctx context.Context, r *processRun, out *os.File) (_ *l
 		if err := json.NewDecoder(infoR).Decode(&said); err != nil || said.Child == nil {
 			return nil, errNoSandbox
 		}
-		// Root is mapped as well, so that bubblewrap can look into folders
-		// that are root's; the job cannot become it.
+		// Everybody is mapped to himself, so that bubblewrap can pass through
+		// folders that are closed to nobody, root's or a user's. The job can
+		// become none of them.
 		for _, file := range []string{"uid_map", "gid_map"} {
-			m := fmt.Sprintf("0 0 1\n%d %d 1\n", nobody, nobody)
-			if err := os.WriteFile(fmt.Sprintf("/proc/%d/%s", *said.Child, file), []byte(m), 0); err != nil {
+			if err := os.WriteFile(fmt.Sprintf("/proc/%d/%s", *said.Child, file), []byte("0 0 4294967295\n"), 0); err != nil {
 				return nil, err
 			}
 		}
