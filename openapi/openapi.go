@@ -4,8 +4,11 @@
 package openapi
 
 import (
+	"bytes"
 	_ "embed"
+	"encoding/json"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/getkin/kin-openapi/openapi3"
@@ -42,8 +45,38 @@ var render = sync.OnceValues(func() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return spec.MarshalJSON()
+	raw, err := spec.MarshalJSON()
+	if err != nil {
+		return nil, fmt.Errorf("render openapi.yaml: %w", err)
+	}
+	var document any
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	decoder.UseNumber()
+	if err := decoder.Decode(&document); err != nil {
+		return nil, fmt.Errorf("render openapi.yaml: %w", err)
+	}
+	dropHints(document)
+	return json.Marshal(document)
 })
 
-// JSON is the same document for /openapi.json. It is shared: do not change it.
+// dropHints removes what tells our own generator how to name things.
+func dropHints(value any) {
+	switch v := value.(type) {
+	case []any:
+		for _, e := range v {
+			dropHints(e)
+		}
+	case map[string]any:
+		for k, e := range v {
+			if strings.HasPrefix(k, "x-go-") {
+				delete(v, k)
+				continue
+			}
+			dropHints(e)
+		}
+	}
+}
+
+// JSON is the same document for /openapi.json, without the hints to our generator. It
+// is shared: do not change it.
 func JSON() ([]byte, error) { return render() }
