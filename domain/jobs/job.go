@@ -103,7 +103,7 @@ func (j *Job) Snapshot() Snapshot {
 }
 
 // Current is the latest attempt, or nil before the first.
-func (s *Snapshot) Current() *Attempt {
+func (s Snapshot) Current() *Attempt {
 	if len(s.Attempts) == 0 {
 		return nil
 	}
@@ -111,10 +111,10 @@ func (s *Snapshot) Current() *Attempt {
 }
 
 // Attempt is the number of the latest attempt; 0 before the first.
-func (s *Snapshot) Attempt() int { return len(s.Attempts) }
+func (s Snapshot) Attempt() int { return len(s.Attempts) }
 
 // Cost is what the job costs so far; it is fixed when an attempt ends.
-func (s *Snapshot) Cost() domain.Micros {
+func (s Snapshot) Cost() domain.Micros {
 	var sum domain.Micros
 	for _, a := range s.Attempts {
 		sum += a.Amount
@@ -192,8 +192,8 @@ func (j *Job) Enqueue(hold domain.Micros, now time.Time) error {
 	if j.s.Spec.Source.Kind == SourceBundle && j.s.Bundle.Key == "" {
 		return domain.Conflict("no_bundle", "upload the bundle first")
 	}
-	if _, err := transition(j.s.State, Queued); err != nil {
-		return err
+	if j.s.State != Pending {
+		return domain.Conflict("illegal_state", "a job that is %s was queued already", j.s.State)
 	}
 	j.s.Hold, j.s.QueuedAt, j.s.WaitUntil = hold, now, now.Add(j.s.Spec.Limits.MaxWait)
 	return j.move(Queued, now, Happening{})

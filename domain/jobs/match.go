@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"math"
 	"math/bits"
 	"slices"
@@ -124,37 +125,64 @@ func effective(price domain.Micros, micros uint64, by record) cost {
 	return cost{q, lo}
 }
 
-// risked is price ÷ success in 1,024ths of a millionth, rounded down: the part of the
-// sum that no request changes.
-type risked int64
+// lead is price ÷ success, the part of the sum that no request changes, kept exactly.
+type lead struct {
+	rough    int64 // in 1,024ths of a millionth, rounded down: enough for most comparisons
+	price    domain.Micros
+	ok, runs int64
+}
 
-const riskedBits = 10
+const roughBits = 10
 
-func (s *Slot) risked() risked {
+func (s *Slot) lead() lead {
 	by := s.record()
-	hi, lo := bits.Mul64(uint64(max(s.Price, 0)), uint64(by.runs+assumedRuns)<<riskedBits)
-	d := uint64(by.ok + assumedOK)
-	if hi >= d {
-		return math.MaxInt64
+	l := lead{rough: math.MaxInt64, price: max(s.Price, 0), ok: by.ok, runs: by.runs}
+	hi, lo := bits.Mul64(uint64(l.price), uint64(by.runs+assumedRuns)<<roughBits)
+	if d := uint64(by.ok + assumedOK); hi < d {
+		q, _ := bits.Div64(hi, lo, d)
+		l.rough = int64(min(q, math.MaxInt64))
 	}
-	q, _ := bits.Div64(hi, lo, d)
-	return risked(min(q, math.MaxInt64))
+	return l
 }
 
-// bound is what k devices, none of which is below r, cost at least in a time.
-func (r risked) bound(k int, micros uint64) cost {
-	hi, lo := bits.Mul64(uint64(r), uint64(k)*micros)
-	return cost{hi >> riskedBits, hi<<(64-riskedBits) | lo>>riskedBits}
+func (l lead) compare(other lead) int {
+	if c := cmp.Compare(l.rough, other.rough); c != 0 {
+		return c
+	}
+	return l.times(other.ok).compare(other.times(l.ok))
 }
 
-// reach is the greatest r whose bound may be as little as c.
-func (c cost) reach(k int, micros uint64) risked {
-	if c.hi>>(63-riskedBits) != 0 {
+// times is price × (runs + 10) × (ok + 9), of which the first two are l's.
+func (l lead) times(ok int64) cost {
+	counts := uint64(l.runs+assumedRuns) * uint64(ok+assumedOK) // mostRuns keeps it in range
+	hi, lo := bits.Mul64(counts, uint64(l.price))
+	return cost{hi, lo}
+}
+
+// bound is at most what k devices cost in a time, none of which is below l. It is much
+// cheaper than least, and hardly less.
+func (l *lead) bound(k int, micros uint64) cost {
+	hi, lo := bits.Mul64(uint64(l.rough), uint64(k)*micros)
+	return cost{hi >> roughBits, hi<<(64-roughBits) | lo>>roughBits}
+}
+
+// least is what k devices like l cost in a time.
+func (l *lead) least(k int, micros uint64) cost {
+	price := domain.Micros(math.MaxInt64)
+	if hi, lo := bits.Mul64(uint64(l.price), uint64(k)); hi == 0 && lo < math.MaxInt64 {
+		price = domain.Micros(lo)
+	}
+	return effective(price, micros, record{ok: l.ok, runs: l.runs})
+}
+
+// rough is the greatest lead.rough whose bound may be as little as c.
+func (c cost) rough(k int, micros uint64) int64 {
+	if c.hi>>(63-roughBits) != 0 {
 		return math.MaxInt64
 	}
 	lo, carry := bits.Add64(c.lo, 1, 0)
-	up := cost{(c.hi+carry)<<riskedBits | lo>>(64-riskedBits), lo << riskedBits}
-	return risked(up.over(uint64(k) * micros))
+	up := cost{(c.hi+carry)<<roughBits | lo>>(64-roughBits), lo << roughBits}
+	return int64(up.over(uint64(k) * micros))
 }
 
 func (c cost) compare(other cost) int {

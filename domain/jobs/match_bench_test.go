@@ -292,38 +292,78 @@ func BenchmarkIndexChange(b *testing.B) {
 }
 
 // BenchmarkStarved frees one device in a fleet without a free one, on which q jobs
-// wait: which of them runs?
+// wait: which of them runs? "served" devices serve some; "dear" ones cost more than any
+// job pays, so that a linear scan has to read them all.
 func BenchmarkStarved(b *testing.B) {
 	for _, q := range benchSizes {
 		requests := benchJobs(q)
-		slots := benchFleet(10_000)
 		w := NewWaiting()
-		for i, r := range requests {
-			w.Park(benchID('j', i), r, time.UnixMicro(int64(i)))
-		}
-		b.Run(fmt.Sprintf("jobs=%d/waiting", q), func(b *testing.B) {
-			var each latencies
-			b.ReportAllocs()
-			i := 0
-			for b.Loop() {
-				each.time(func() {
-					for range w.Wake(slots[i%len(slots):][:1]) {
-						break
-					}
-				})
-				i++
+		for i := range requests {
+			if requests[i].Needs.MaxPrice == 0 {
+				requests[i].Needs.MaxPrice = 2_200_000
 			}
-			each.report(b, "wake")
-		})
-		b.Run(fmt.Sprintf("jobs=%d/scan", q), func(b *testing.B) {
-			i := 0
-			for b.Loop() {
-				for j := range requests {
-					if requests[j].Needs.GPUs == 1 && slots[i%len(slots)].refuses(&requests[j]) == 0 {
-						break
-					}
+			w.Park(benchID('j', i), requests[i], time.UnixMicro(int64(i)))
+		}
+		for _, price := range []struct {
+			name string
+			add  domain.Micros
+		}{{"served", 0}, {"dear", 10_000_000}} {
+			slots := benchFleet(1000)
+			for i := range slots {
+				slots[i].Price += price.add
+			}
+			b.Run(fmt.Sprintf("jobs=%d/%s/waiting", q, price.name), func(b *testing.B) {
+				var each latencies
+				b.ReportAllocs()
+				for i := 0; b.Loop(); i++ {
+					free := slots[i%len(slots):][:1]
+					each.time(func() {
+						for range w.Wake(free) {
+							break
+						}
+					})
 				}
-				i++
+				each.report(b, "wake")
+			})
+			b.Run(fmt.Sprintf("jobs=%d/%s/scan", q, price.name), func(b *testing.B) {
+				var each latencies
+				for i := 0; b.Loop(); i++ {
+					slot := &slots[i%len(slots)]
+					each.time(func() {
+						scanWaiting(requests, slot)
+					})
+				}
+				each.report(b, "scan")
+			})
+		}
+	}
+}
+
+func scanWaiting(requests []Request, slot *Slot) int {
+	for i := range requests {
+		if requests[i].Needs.GPUs == 1 && slot.refuses(&requests[i]) == 0 {
+			return i
+		}
+	}
+	return -1
+}
+
+// BenchmarkExplain tells a renter why a job waits, and what to hold for one.
+func BenchmarkExplain(b *testing.B) {
+	requests := benchJobs(1000)
+	for i := range requests {
+		requests[i].Needs.MaxPrice = 0
+	}
+	for _, d := range benchSizes {
+		x := benchIndex(benchFleet(d))
+		b.Run(fmt.Sprintf("devices=%d/explain", d), func(b *testing.B) {
+			for i := 0; b.Loop(); i++ {
+				x.Explain(requests[i%len(requests)])
+			}
+		})
+		b.Run(fmt.Sprintf("devices=%d/dearest", d), func(b *testing.B) {
+			for i := 0; b.Loop(); i++ {
+				x.Dearest(requests[i%len(requests)])
 			}
 		})
 	}

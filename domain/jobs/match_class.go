@@ -46,7 +46,10 @@ type span struct {
 }
 
 func (r row) compare(other row) int {
-	if c := cmp.Compare(r.best.risked, other.best.risked); c != 0 {
+	if c := r.best.lead.compare(other.best.lead); c != 0 {
+		return c
+	}
+	if c := compareIDs(r.best.host, other.best.host); c != 0 {
 		return c
 	}
 	return cmp.Compare(r.serial, other.serial)
@@ -65,7 +68,7 @@ func (r row) marks(of *span) bool { return r.best.cheapest == of.best.cheapest }
 
 // prospect is the best of several devices in each respect, and none of them is better.
 type prospect struct {
-	risked             risked
+	lead               lead // the least
 	cheapest, dearest  domain.Micros
 	mbps               int64
 	cpus, memory, disk int64
@@ -78,7 +81,9 @@ func (p *prospect) widen(by prospect) {
 		*p = by
 		return
 	}
-	p.risked = min(p.risked, by.risked)
+	if by.lead.compare(p.lead) < 0 {
+		p.lead = by.lead
+	}
 	p.cheapest, p.dearest = min(p.cheapest, by.cheapest), max(p.dearest, by.dearest)
 	p.mbps = max(p.mbps, by.mbps)
 	p.cpus, p.memory, p.disk = max(p.cpus, by.cpus), max(p.memory, by.memory), max(p.disk, by.disk)
@@ -117,7 +122,7 @@ type list struct {
 // compare orders by the part of the sum that no request changes, then by what makes the
 // rest small, then as ties are broken.
 func (e *entry) compare(other *entry) int {
-	if c := cmp.Compare(e.risked, other.risked); c != 0 {
+	if c := e.lead.compare(other.lead); c != 0 {
 		return c
 	}
 	if c := cmp.Compare(other.mbps, e.mbps); c != 0 {
@@ -130,7 +135,7 @@ func (e *entry) compare(other *entry) int {
 }
 
 func (e *entry) prospect() prospect {
-	return prospect{e.risked, e.Price, e.Price, e.mbps, e.CPUMilli, e.MemoryMB, e.DiskMB, e.HostID, true}
+	return prospect{e.lead, e.Price, e.Price, e.mbps, e.CPUMilli, e.MemoryMB, e.DiskMB, e.HostID, true}
 }
 
 func (e *entry) widen(to *prospect) { to.widen(e.prospect()) }
@@ -236,7 +241,7 @@ func (c *class) take(e *entry) {
 	l := &c.lists[e.width]
 	l.remove(e)
 	e.lies = false
-	if e.risked > l.row.best.risked && e.Price > l.row.best.cheapest {
+	if e.lead != l.row.best.lead && e.Price > l.row.best.cheapest {
 		return
 	}
 	c.home.rows.remove(l.row)
@@ -251,7 +256,7 @@ func (c *class) take(e *entry) {
 			l.row.best.widen(run.summary)
 		}
 	}
-	l.row.best.risked = l.first().risked
+	l.row.best.lead = l.first().lead
 	c.home.rows.insert(l.row)
 }
 

@@ -41,12 +41,12 @@ func NewIndex() *Index {
 // entry is a device in the index.
 type entry struct {
 	Slot
-	risked risked // as Slot.risked
-	mbps   int64  // as Slot.record
-	host   *machine
-	class  *class
-	width  int8 // of the list that it lies in, see widthOf
-	lies   bool // in a list
+	lead  lead  // as Slot.lead
+	mbps  int64 // as Slot.record
+	host  *machine
+	class *class
+	width int8 // of the list that it lies in, see widthOf
+	lies  bool // in a list
 }
 
 // machine is a host with its devices.
@@ -111,7 +111,7 @@ func (x *Index) Upsert(s Slot) bool {
 			x.leave(old)
 		}
 	}
-	e.Slot, e.risked, e.mbps = s, s.risked(), s.record().mbps
+	e.Slot, e.lead, e.mbps = s, s.lead(), s.record().mbps
 	e.class.intern(&e.Slot)
 	x.fastest = max(x.fastest, s.BandwidthMbps)
 	x.offer(e)

@@ -54,16 +54,18 @@ func TestTheIndexChoosesAsTheOracleDoesInLargeFleets(t *testing.T) {
 		const hosts, size = 300, 500
 		f := &fleet{index: jobs.NewIndex(), slots: map[domain.ID]jobs.Slot{}, hosts: hosts, size: size}
 		shapes := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) jobs.Slot { return drawSlot(t, 1, hosts) }), 1, 4).Draw(t, "shapes")
+		prices := somePrices[:rapid.IntRange(1, len(somePrices)).Draw(t, "prices")]
+		records := someRecords[:rapid.IntRange(1, len(someRecords)).Draw(t, "records")]
 		for n := range size {
 			s := shapes[n%len(shapes)]
 			s.DeviceID, s.HostID = deviceID(n+1), hostID(1+(n*7)%hosts)
-			s.Price = somePrices[(n*5)%len(somePrices)]
-			record := someRecords[(n*11)%len(someRecords)]
+			s.Price = prices[(n*5)%len(prices)]
+			record := records[(n*11)%len(records)]
 			s.OK, s.Runs = record[0], record[1]
 			s.Listed, s.Online = true, true
 			require.True(t, f.upsert(s))
 		}
-		for range 40 {
+		for range 25 {
 			for range 20 {
 				require.True(t, f.step(t))
 			}

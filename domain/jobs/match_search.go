@@ -33,7 +33,8 @@ func (x *Index) Match(r Request) (Choice, bool) {
 }
 
 // Dearest is the greatest price per GPU-hour among the devices that fit a request now,
-// the same as Exclusions.Dearest but found without looking at every host.
+// the same as Exclusions.Dearest but found without looking at every host, as long as
+// the request has no maximum price of its own.
 func (x *Index) Dearest(r Request) (domain.Micros, bool) {
 	q := x.search(&r)
 	most, some := domain.Micros(0), false
@@ -69,7 +70,7 @@ type search struct {
 	least              uint64 // the least time in µs that the job can take anywhere
 
 	most       domain.Micros // per GPU-hour
-	cut        risked        // a device beyond this cannot lead to best or next
+	cut        int64         // a device whose rough lead is beyond this cannot lead to best or next
 	best, next option
 	considered int
 }
@@ -116,7 +117,7 @@ func (x *Index) shelvesFor(r *Request, visit func(*shelf)) {
 		first = x.models[r.Needs.GPUModel]
 	} else {
 		for _, s := range x.shelves {
-			if s.rows.size > 0 && (first == nil || s.rows.first().best.risked < first.rows.first().best.risked) {
+			if s.rows.size > 0 && (first == nil || s.rows.first().best.lead.rough < first.rows.first().best.lead.rough) {
 				first = s
 			}
 		}
@@ -157,18 +158,18 @@ func (q *search) wants(r *row) bool {
 // that follows can lead to a better sum.
 func (q *search) scan(s *shelf) {
 	for _, run := range s.rows.runs {
-		if run.items[0].best.risked > q.cut {
+		if run.items[0].best.lead.rough > q.cut {
 			return
 		}
-		if !q.mayHold(&run.summary) || !q.promises(run.items[0].best.risked, &run.summary.best) {
+		if !q.mayHold(&run.summary) || !q.promises(&run.summary.best.lead, run.summary.best.mbps, &run.summary.best.host) {
 			continue
 		}
 		for i := range run.items {
 			row := &run.items[i]
-			if row.best.risked > q.cut {
+			if row.best.lead.rough > q.cut {
 				return
 			}
-			if q.wants(row) && q.promises(row.best.risked, &row.best) {
+			if q.wants(row) && q.promises(&row.best.lead, row.best.mbps, &row.best.host) {
 				q.scanList(row.list)
 			}
 		}
@@ -178,18 +179,17 @@ func (q *search) scan(s *shelf) {
 // scanList looks at the devices of a list in their order.
 func (q *search) scanList(l *list) {
 	for _, run := range l.runs {
-		least := run.items[0].risked
-		if least > q.cut {
+		if run.summary.lead.rough > q.cut {
 			return
 		}
-		if !q.within(&run.summary) || !q.promises(least, &run.summary) {
+		if !q.within(&run.summary) || !q.promises(&run.summary.lead, run.summary.mbps, &run.summary.host) {
 			continue
 		}
 		for _, e := range run.items {
-			if e.risked > q.cut {
+			if e.lead.rough > q.cut {
 				return
 			}
-			if e.host.round != q.round && !q.r.avoids(e.HostID) {
+			if q.promises(&e.lead, e.mbps, &e.HostID) && e.host.round != q.round && !q.r.avoids(e.HostID) {
 				q.consider(e.host)
 			}
 		}
@@ -201,14 +201,18 @@ func (q *search) within(p *prospect) bool {
 	return p.cheapest <= q.most && p.cpus >= q.cpus && p.memory >= q.memory && p.disk >= q.disk
 }
 
-// promises says that one of several devices, none of which is below least, may lead to
-// a better sum than the second best.
-func (q *search) promises(least risked, p *prospect) bool {
+// promises says that one of several devices may lead to a better sum than the second
+// best. Where many devices are alike only the exact comparison tells ties.
+func (q *search) promises(l *lead, mbps int64, host *domain.ID) bool {
 	if q.next.host == nil {
 		return true
 	}
-	c := least.bound(q.k, q.run+fetchMicros(q.r.FetchBytes, p.mbps)).compare(q.next.cost)
-	return c < 0 || c == 0 && compareIDs(p.host, q.next.host.id) < 0
+	micros := q.run + fetchMicros(q.r.FetchBytes, mbps)
+	if l.bound(q.k, micros).compare(q.next.cost) > 0 {
+		return false
+	}
+	c := l.least(q.k, micros).compare(q.next.cost)
+	return c < 0 || c == 0 && compareIDs(*host, q.next.host.id) < 0
 }
 
 // consider works out the sum of a host, once in a search.
@@ -248,7 +252,7 @@ func (q *search) consider(h *machine) {
 		return
 	}
 	if q.next.host != nil {
-		q.cut = min(q.cut, q.next.cost.reach(q.k, q.least))
+		q.cut = min(q.cut, q.next.cost.rough(q.k, q.least))
 	}
 }
 

@@ -82,23 +82,24 @@ func (j *Job) Finish(host domain.ID, attempt int, r Result, now time.Time) error
 	if !known || !ruling.FromAgent {
 		return domain.Invalid("unknown_reason", "an agent does not report the reason %q", r.Reason)
 	}
+	success := r.Reason == "" && j.s.State != Cancelling
+	if success && (r.Code == nil || *r.Code != 0 || a.StartedAt.IsZero()) {
+		return domain.Invalid("contradiction", "a success has an exit code of 0 and a start")
+	}
 	a.LogBytes, a.LogLines, a.LogSHA256 = r.LogBytes, r.LogLines, r.LogSHA256
 	a.PeakMemory, a.CPUTime = r.PeakMemory, r.CPUTime
 	if a.ExitedAt.IsZero() && !a.StartedAt.IsZero() {
 		a.ExitedAt, a.ExitCode, a.AgentRan = now, r.Code, max(0, r.Ran)
 	}
-	if j.s.State == Cancelling {
-		return j.end(Cancelled, OutcomeCancelled, j.s.Reason, r.Detail, now)
-	}
 	switch {
+	case j.s.State == Cancelling:
+		return j.end(Cancelled, OutcomeCancelled, j.s.Reason, r.Detail, now)
 	case ruling.Retried:
 		return j.giveBack(r.Reason, r.Detail, now)
-	case r.Reason != "":
-		return j.end(Failed, OutcomeFailed, r.Reason, r.Detail, now)
-	case r.Code == nil || *r.Code != 0 || a.StartedAt.IsZero():
-		return domain.Invalid("contradiction", "a success has an exit code of 0 and a start")
+	case success:
+		return j.end(Succeeded, OutcomeSucceeded, "", r.Detail, now)
 	}
-	return j.end(Succeeded, OutcomeSucceeded, "", r.Detail, now)
+	return j.end(Failed, OutcomeFailed, r.Reason, r.Detail, now)
 }
 
 // Decline returns a job that the host's own policy refuses. It does not count as a

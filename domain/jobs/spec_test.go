@@ -1,0 +1,59 @@
+package jobs_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/peergpu/peergpu/domain"
+	"github.com/peergpu/peergpu/domain/jobs"
+)
+
+func TestDefaultsFillInWhatTheRenterLeftOpen(t *testing.T) {
+	t.Parallel()
+	s := jobs.Spec{Command: []string{"python3", "train.py"}}.WithDefaults()
+	require.NoError(t, s.Check())
+	assert.Equal(t, "python3 train.py", s.Name)
+	assert.Equal(t, 1, s.Needs.GPUs)
+	assert.Equal(t, time.Hour, s.Limits.MaxRuntime)
+	assert.Equal(t, jobs.NetworkNone, s.Network.Mode)
+	assert.Equal(t, []string{"outputs/**"}, s.Outputs)
+}
+
+func TestEveryWrongFieldIsNamed(t *testing.T) {
+	t.Parallel()
+	s := jobs.Spec{
+		Name: strings.Repeat("x", 101), Command: []string{"a\x00b"},
+		Env:     []jobs.EnvVar{{Name: "1X"}, {Name: "A"}, {Name: "A"}},
+		Needs:   jobs.Needs{GPUs: 17, MemoryMB: -1, CPUMilli: -1},
+		Network: jobs.Network{Mode: jobs.NetworkProxy},
+		Limits:  jobs.Limits{MaxRuntime: time.Millisecond, MaxWait: 1000 * time.Hour, MaxCost: -1},
+		Outputs: []string{"../x", "ok/**", "[a"}, Inputs: []jobs.Input{{Path: "/etc"}}, Checkpoint: "a/../../b",
+		Funding: jobs.FundingCard,
+	}
+	var e *domain.Error
+	require.True(t, errors.As(s.Check(), &e))
+	var pointers []string
+	for _, f := range e.Fields {
+		pointers = append(pointers, f.Pointer)
+	}
+	assert.Equal(t, []string{
+		"/name", "/command/0", "/network/allow", "/needs/gpus", "/needs/cpus", "/needs/memory_mb",
+		"/outputs/0", "/outputs/2", "/inputs/0/path", "/checkpoint/path",
+		"/limits/max_runtime_s", "/limits/max_wait_s", "/limits/max_cost_micros", "/env/0/name", "/env/2/name", "/funding",
+	}, pointers)
+}
+
+func TestLocalPathsStayBelowTheirFolder(t *testing.T) {
+	t.Parallel()
+	for _, p := range []string{"a", "a/b", "./a", "a/../b", "outputs/**", "..a"} {
+		assert.True(t, jobs.LocalPath(p), p)
+	}
+	for _, p := range []string{"", "/a", "..", "../a", "a/../../b", `a\b`, "a\x00"} {
+		assert.False(t, jobs.LocalPath(p), p)
+	}
+}
