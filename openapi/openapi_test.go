@@ -213,7 +213,7 @@ func TestNamesTimesAndMoneyFollowTheConventions(t *testing.T) {
 			assert.Contains(t, s.Properties, "next", place)
 		}
 		// What is part of something with a currency has it from there.
-		inner := []string{"Facets", "Choice", "JobEvent", "JobPayment", "Candidate", "StatementLine", "StatementAttempt",
+		inner := []string{"Facets", "Choice", "JobEvent", "JobPayment", "LedgerEntry", "TopUpRequest", "StatementLine", "StatementAttempt",
 			"Device", "MarketDevice", "HostChange", "DeviceChange", "JobNeeds", "JobLimits", "HostRegistration"}
 		if amounts && !slices.Contains(inner, place) {
 			assert.Contains(t, s.Properties, "currency", place)
@@ -223,8 +223,8 @@ func TestNamesTimesAndMoneyFollowTheConventions(t *testing.T) {
 
 func TestListsArePagedAndCreationsRepeatable(t *testing.T) {
 	t.Parallel()
-	// What answers a secret cannot answer it again.
-	secrets := []string{"createToken", "createWSTicket", "createEnrollmentToken", "registerHost"}
+	// What answers a secret cannot answer it again; an account is unique by its address.
+	once := []string{"createToken", "createWSTicket", "createEnrollmentToken", "registerHost", "register"}
 	operations(t, func(t *testing.T, path, method string, op *openapi3.Operation) {
 		ok := op.Responses.Status(http.StatusOK)
 		if method == http.MethodGet && ok != nil && ok.Value.Content["application/json"] != nil {
@@ -237,7 +237,7 @@ func TestListsArePagedAndCreationsRepeatable(t *testing.T) {
 			}
 		}
 		creates := method == http.MethodPost && op.Responses.Status(http.StatusCreated) != nil
-		if creates && !strings.HasSuffix(path, "/link") && !slices.Contains(secrets, op.OperationID) {
+		if creates && !strings.HasSuffix(path, "/link") && !slices.Contains(once, op.OperationID) {
 			key := op.Parameters.GetByInAndName("header", "Idempotency-Key")
 			require.NotNil(t, key)
 			assert.Equal(t, op.OperationID == "createTopUp", key.Required, "a key is required where money moves")

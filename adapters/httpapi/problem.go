@@ -90,6 +90,9 @@ func problemOf(err error) *problem {
 		return ours
 	case errors.As(err, &refused) && refused.Kind != domain.KindInternal:
 		p := &problem{status: statusOf[refused.Kind], code: refused.Code, detail: refused.Detail}
+		if strings.HasSuffix(p.code, "_too_large") {
+			p.status = http.StatusRequestEntityTooLarge // trying again later would not help
+		}
 		for _, f := range refused.Fields {
 			p.errors = append(p.errors, api.FieldProblem{Pointer: f.Pointer, Code: f.Code, Detail: f.Detail})
 		}

@@ -376,21 +376,6 @@ func (e ReadinessStatus) Valid() bool {
 	}
 }
 
-// Defines values for RegistrationAcceptedTerms.
-const (
-	RegistrationAcceptedTermsTrue RegistrationAcceptedTerms = true
-)
-
-// Valid indicates whether the value is a known member of the RegistrationAcceptedTerms enum.
-func (e RegistrationAcceptedTerms) Valid() bool {
-	switch e {
-	case RegistrationAcceptedTermsTrue:
-		return true
-	default:
-		return false
-	}
-}
-
 // Defines values for Role.
 const (
 	RoleAdmin  Role = "admin"
@@ -508,18 +493,54 @@ func (e TopUpState) Valid() bool {
 	}
 }
 
-// Defines values for StatementSide.
+// Defines values for Side.
 const (
-	StatementSideHost   StatementSide = "host"
-	StatementSideRenter StatementSide = "renter"
+	SideHost   Side = "host"
+	SideRenter Side = "renter"
 )
 
-// Valid indicates whether the value is a known member of the StatementSide enum.
-func (e StatementSide) Valid() bool {
+// Valid indicates whether the value is a known member of the Side enum.
+func (e Side) Valid() bool {
 	switch e {
-	case StatementSideHost:
+	case SideHost:
 		return true
-	case StatementSideRenter:
+	case SideRenter:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListLedgerParamsSide.
+const (
+	ListLedgerParamsSideHost   ListLedgerParamsSide = "host"
+	ListLedgerParamsSideRenter ListLedgerParamsSide = "renter"
+)
+
+// Valid indicates whether the value is a known member of the ListLedgerParamsSide enum.
+func (e ListLedgerParamsSide) Valid() bool {
+	switch e {
+	case ListLedgerParamsSideHost:
+		return true
+	case ListLedgerParamsSideRenter:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListStatementsParamsSide.
+const (
+	ListStatementsParamsSideHost   ListStatementsParamsSide = "host"
+	ListStatementsParamsSideRenter ListStatementsParamsSide = "renter"
+)
+
+// Valid indicates whether the value is a known member of the ListStatementsParamsSide enum.
+func (e ListStatementsParamsSide) Valid() bool {
+	switch e {
+	case ListStatementsParamsSideHost:
+		return true
+	case ListStatementsParamsSideRenter:
 		return true
 	default:
 		return false
@@ -638,36 +659,6 @@ type BillingAccount struct {
 
 // PaymentsMode Who moves the money. `sandbox`: nobody; credit is play money.
 type PaymentsMode string
-
-// Candidate A host that fits, and its sum.
-type Candidate struct {
-	// EffectiveCostMicros hourly price × (expected run + fetch) ÷ success rate.
-	EffectiveCostMicros int64 `json:"effective_cost_micros"`
-
-	// ExpectedRunMS Milliseconds that the command should take.
-	ExpectedRunMS int64 `json:"expected_run_ms"`
-
-	// FetchMS Milliseconds that bundle and inputs should take.
-	FetchMS int64 `json:"fetch_ms"`
-
-	// Free They are free now.
-	Free bool `json:"free"`
-
-	// GPUModel As the catalogue names it.
-	GPUModel string `json:"gpu_model"`
-
-	// GPUs How many GPUs it would give.
-	GPUs int `json:"gpus"`
-
-	// Host A host, in short.
-	Host HostRef `json:"host"`
-
-	// HourlyPriceMicros Price per hour of all of them together.
-	HourlyPriceMicros int64 `json:"hourly_price_micros"`
-
-	// SuccessRate How likely it ends without a fault of the host.
-	SuccessRate float64 `json:"success_rate"`
-}
 
 // Cause Whose doing the end was; it decides who pays. `none`: it simply ended.
 type Cause string
@@ -806,8 +797,12 @@ type EnvVar struct {
 
 // Estimate A plan.
 type Estimate struct {
-	// Candidates The best hosts that fit, best first, at most 10.
-	Candidates []Candidate `json:"candidates"`
+	// Choice The sum by which a host was chosen: effective cost = hourly price × (expected run + fetch) ÷ success
+	// rate. The least wins.
+	Choice Choice `json:"choice,omitempty,omitzero"`
+
+	// CreditMicros What the account can still hold.
+	CreditMicros *int64 `json:"credit_micros,omitempty"`
 
 	// Currency The installation's currency (ISO 4217) that the amounts beside it are in.
 	//
@@ -817,29 +812,26 @@ type Estimate struct {
 	// Exclusions How many hosts each constraint excludes.
 	Exclusions []Exclusion `json:"exclusions"`
 
+	// ExpectedCostMicros What it should cost where it would run now: the price for the expected run. Absent: none fits.
+	ExpectedCostMicros *int64 `json:"expected_cost_micros,omitempty"`
+
 	// ExpectedWaitS Seconds until it would begin; 0: now. Absent: nobody can tell.
 	ExpectedWaitS *int64 `json:"expected_wait_s,omitempty"`
 
-	// HoldMicros What would be held. 0: nothing to go by, name a highest price or cost.
-	HoldMicros int64 `json:"hold_micros"`
+	// HoldMicros What would be held. Absent: there is nothing to go by; name a highest price or cost.
+	HoldMicros *int64 `json:"hold_micros,omitempty"`
+
+	// HostID Where it would run now. Absent: nowhere.
+	HostID string `json:"host_id,omitempty,omitzero"`
 
 	// Hosts Hosts that are known.
 	Hosts int `json:"hosts"`
 
-	// HostsFitting Those that fit, busy ones included.
+	// HostsFitting Those that could run it now.
 	HostsFitting int `json:"hosts_fitting"`
-
-	// HostsFree Those that could begin now.
-	HostsFree int `json:"hosts_free"`
-
-	// MaxCostMicros Cost at the highest price if it runs for max_runtime_s.
-	MaxCostMicros *int64 `json:"max_cost_micros,omitempty"`
 
 	// MaxPriceMicros Highest price per GPU-hour among those that fit. Absent: none fits.
 	MaxPriceMicros *int64 `json:"max_price_micros,omitempty"`
-
-	// MinCostMicros Cost at the lowest price if it runs for max_runtime_s.
-	MinCostMicros *int64 `json:"min_cost_micros,omitempty"`
 
 	// MinPriceMicros Lowest price per GPU-hour among those that fit. Absent: none fits.
 	MinPriceMicros *int64 `json:"min_price_micros,omitempty"`
@@ -943,13 +935,16 @@ type GPU struct {
 
 // GPUModel The data-sheet figures of a GPU model.
 type GPUModel struct {
+	// Aliases Other names that it goes by.
+	Aliases []string `json:"aliases"`
+
 	// Architecture Its generation.
 	Architecture string `json:"architecture,omitempty,omitzero"`
 
 	// BandwidthGbps Memory bandwidth in 10⁹ bytes per second.
 	BandwidthGbps float64 `json:"bandwidth_gbps,omitempty,omitzero"`
 
-	// Name The name that filters and needs use.
+	// Name The name that filters and needs use: as nvidia-smi prints it.
 	Name string `json:"name"`
 
 	// PowerW Board power in watts.
@@ -964,11 +959,11 @@ type GPUModel struct {
 	// TflopsFp32 FP32 throughput without tensor units, in 10¹² operations per second.
 	TflopsFp32 float64 `json:"tflops_fp32,omitempty,omitzero"`
 
-	// Vendor Who makes it.
-	Vendor string `json:"vendor"`
-
 	// VRAMMB MB of memory.
 	VRAMMB int64 `json:"vram_mb"`
+
+	// Year When it was launched.
+	Year int `json:"year,omitempty,omitzero"`
 }
 
 // GPUModelList The catalogue, by name.
@@ -1545,7 +1540,7 @@ type JobNeeds struct {
 
 	// GPUModel As the catalogue names it. Absent: any.
 	//
-	// Example: RTX 4090
+	// Example: NVIDIA GeForce RTX 4090
 	GPUModel string `json:"gpu_model,omitempty,omitzero"`
 
 	// GPUs GPUs of one host, each with its share of CPU, memory and disk. A job that uses no GPU takes one such share, too.
@@ -1686,12 +1681,10 @@ type JobSource struct {
 	// Kind `bundle`: a ZIP, unpacked into the working folder. `image`: a container image; needs a host with container isolation.
 	Kind JobSourceKind `json:"kind"`
 
-	// SHA256 A SHA-256 in lower-case hexadecimal.
-	//
-	// Example: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
-	SHA256 SHA256 `json:"sha256,omitempty,omitzero"`
+	// SHA256 With `kind: bundle` in JSON: the SHA-256 of the ZIP in lower-case hexadecimal. Needed there, not with multipart.
+	SHA256 string `json:"sha256,omitempty,omitzero"`
 
-	// Size With `kind: bundle` in JSON: the exact size of the ZIP in bytes, which the signed upload is bound to. Needed there; not with multipart.
+	// Size With `kind: bundle` in JSON: the exact size of the ZIP in bytes, which the signed upload is bound to. Needed there, not with multipart.
 	Size int64 `json:"size,omitempty,omitzero"`
 }
 
@@ -1725,7 +1718,26 @@ type LedgerEntry struct {
 
 	// AmountMicros Millionths of the currency; positive adds to the account.
 	AmountMicros int64 `json:"amount_micros"`
+}
 
+// LedgerAccount `wallet`: credit. `hold`: set aside for jobs. `pending`, `available`: earnings.
+type LedgerAccount string
+
+// LedgerKind `top_up`: credit bought. `hold`: set aside for a job. `settle`: a job's end in money. `release`: a hold given back whole.
+type LedgerKind string
+
+// LedgerList A page of transactions.
+type LedgerList struct {
+	// Items The page.
+	Items []LedgerTransaction `json:"items"`
+
+	// Next Send as `after` for the next page. Absent on the last page.
+	Next Next `json:"next,omitempty,omitzero"`
+}
+
+// LedgerTransaction A transaction, with the entries on the account's own ledger accounts. With those on the accounts of
+// others they sum to zero.
+type LedgerTransaction struct {
 	// CreatedAt When.
 	CreatedAt time.Time `json:"created_at"`
 
@@ -1734,7 +1746,10 @@ type LedgerEntry struct {
 	// Example: USD
 	Currency Currency `json:"currency"`
 
-	// ID The entry.
+	// Entries What it moved.
+	Entries []LedgerEntry `json:"entries"`
+
+	// ID The transaction.
 	ID string `json:"id"`
 
 	// JobID The job that it was posted for.
@@ -1745,24 +1760,6 @@ type LedgerEntry struct {
 
 	// Memo What for, for people.
 	Memo string `json:"memo,omitempty,omitzero"`
-
-	// TransactionID The transaction; its entries, on all accounts, sum to zero.
-	TransactionID string `json:"transaction_id"`
-}
-
-// LedgerAccount `wallet`: credit. `hold`: set aside for jobs. `pending`, `available`: earnings.
-type LedgerAccount string
-
-// LedgerKind `top_up`: credit bought. `hold`: set aside for a job. `settle`: a job's end in money. `release`: a hold given back whole.
-type LedgerKind string
-
-// LedgerList A page of ledger entries.
-type LedgerList struct {
-	// Items The page.
-	Items []LedgerEntry `json:"items"`
-
-	// Next Send as `after` for the next page. Absent on the last page.
-	Next Next `json:"next,omitempty,omitzero"`
 }
 
 // Link A link that needs no other credential.
@@ -2125,17 +2122,12 @@ type RegisteredHost struct {
 // Registration A new account.
 type Registration struct {
 	// AcceptedTerms Must be true: the terms of the installation are accepted.
-	AcceptedTerms RegistrationAcceptedTerms `json:"accepted_terms"`
+	AcceptedTerms bool `json:"accepted_terms"`
 
 	// Email E-mail address, unique; case does not matter.
 	//
 	// Example: ada@example.org
 	Email string `json:"email"`
-
-	// Handle Unique short name; made of the e-mail address when absent.
-	//
-	// Example: ada
-	Handle string `json:"handle,omitempty,omitzero"`
 
 	// Name The name that others see.
 	//
@@ -2145,9 +2137,6 @@ type Registration struct {
 	// Password 8 to 128 characters, not one of the most common ones.
 	Password string `json:"password"`
 }
-
-// RegistrationAcceptedTerms Must be true: the terms of the installation are accepted.
-type RegistrationAcceptedTerms bool
 
 // Reliability How a host's attempts end.
 type Reliability struct {
@@ -2313,16 +2302,19 @@ type StatementAttempt struct {
 	StartedAt time.Time `json:"started_at,omitempty,omitzero"`
 }
 
-// StatementLine A line of a statement.
+// StatementLine An entry of a transaction that was posted for the job.
 type StatementLine struct {
 	// Account The ledger account that moves.
 	Account StatementAccount `json:"account"`
 
-	// AmountMicros Millionths of the currency; positive adds to the account. The lines of a settled statement sum to zero.
+	// AmountMicros Millionths of the currency; positive adds to the account. The lines of each transaction sum to zero.
 	AmountMicros int64 `json:"amount_micros"`
 
-	// Text What it is, for people.
-	Text string `json:"text"`
+	// CreatedAt When it was posted.
+	CreatedAt time.Time `json:"created_at"`
+
+	// Kind `top_up`: credit bought. `hold`: set aside for a job. `settle`: a job's end in money. `release`: a hold given back whole.
+	Kind LedgerKind `json:"kind"`
 }
 
 // StatementAccount The ledger account that moves.
@@ -2425,13 +2417,8 @@ type TopUpState string
 
 // TopUpRequest Credit that is wanted.
 type TopUpRequest struct {
-	// AmountMicros How much, in whole cents: 0.01 to 10,000.00.
+	// AmountMicros How much, in whole cents: 0.01 to 10,000.00 of the installation's currency; its operator may narrow that.
 	AmountMicros int64 `json:"amount_micros"`
-
-	// Currency The installation's currency (ISO 4217) that the amounts beside it are in.
-	//
-	// Example: USD
-	Currency Currency `json:"currency,omitempty,omitzero"`
 }
 
 // Uptime When a host was online.
@@ -2582,6 +2569,9 @@ type RefreshCookie = string
 // RequiredIdempotencyKey defines model for RequiredIdempotencyKey.
 type RequiredIdempotencyKey = string
 
+// Side defines model for Side.
+type Side string
+
 // TokenPath A personal access token.
 //
 // Example: tok_0190a1b2c3d47e5f8a9b0c1d2e3f4a5b
@@ -2605,16 +2595,10 @@ type RefreshSessionParams struct {
 	RefreshCookie RefreshCookie `form:"__Host-peergpu,omitempty" json:"__Host-peergpu,omitempty,omitzero"`
 }
 
-// RegisterParams defines parameters for Register.
-type RegisterParams struct {
-	// IdempotencyKey Chosen by the client, unique per creation; makes repeating the request harmless.
-	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
-}
-
 // ListLedgerParams defines parameters for ListLedger.
 type ListLedgerParams struct {
-	// JobID Only what was posted for this job.
-	JobID string `form:"job_id,omitempty" json:"job_id,omitempty,omitzero"`
+	// Side What the account paid (`renter`) or earned (`host`).
+	Side ListLedgerParamsSide `form:"side,omitempty" json:"side,omitempty,omitzero"`
 
 	// Limit How many items a page has at most.
 	Limit Limit `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
@@ -2622,11 +2606,14 @@ type ListLedgerParams struct {
 	// After `next` of the page before. Opaque.
 	After After `form:"after,omitempty" json:"after,omitempty,omitzero"`
 }
+
+// ListLedgerParamsSide defines parameters for ListLedger.
+type ListLedgerParamsSide string
 
 // ListStatementsParams defines parameters for ListStatements.
 type ListStatementsParams struct {
-	// Side Only what the account paid (`renter`) or earned (`host`); both by default.
-	Side StatementSide `form:"side,omitempty" json:"side,omitempty,omitzero"`
+	// Side What the account paid (`renter`) or earned (`host`).
+	Side ListStatementsParamsSide `form:"side,omitempty" json:"side,omitempty,omitzero"`
 
 	// Limit How many items a page has at most.
 	Limit Limit `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
@@ -2635,8 +2622,8 @@ type ListStatementsParams struct {
 	After After `form:"after,omitempty" json:"after,omitempty,omitzero"`
 }
 
-// StatementSide defines parameters for ListStatements.
-type StatementSide string
+// ListStatementsParamsSide defines parameters for ListStatements.
+type ListStatementsParamsSide string
 
 // CreateTopUpParams defines parameters for CreateTopUp.
 type CreateTopUpParams struct {
@@ -2667,10 +2654,7 @@ type ListJobsParams struct {
 	// State States; any of them fits.
 	State []JobState `form:"state,omitempty" json:"state,omitempty,omitzero"`
 
-	// Q Words that must all occur in the job's name. Case does not matter.
-	Q string `form:"q,omitempty" json:"q,omitempty,omitzero"`
-
-	// VersionsOf All versions of this job: the first run, its reruns and theirs.
+	// VersionsOf All versions of this job: the first run, its reruns and theirs. Not together with `state`.
 	VersionsOf string `form:"versions_of,omitempty" json:"versions_of,omitempty,omitzero"`
 
 	// Limit How many items a page has at most.
@@ -2726,9 +2710,6 @@ type GetJobLogsParams struct {
 
 	// Attempt The attempt; the latest one by default.
 	Attempt int `form:"attempt,omitempty" json:"attempt,omitempty,omitzero"`
-
-	// Link The signature of a link; stands in for the bearer token.
-	Link LinkSignature `form:"link,omitempty" json:"link,omitempty,omitzero"`
 
 	// Range One byte range, such as `bytes=1024-` or `bytes=-500`.
 	Range ByteRange `json:"Range,omitempty,omitzero"`
@@ -2855,7 +2836,7 @@ type ServerInterface interface {
 	RefreshSession(ctx echo.Context, params RefreshSessionParams) error
 	// Register Create an account
 	// (POST /api/auth/register)
-	Register(ctx echo.Context, params RegisterParams) error
+	Register(ctx echo.Context) error
 	// GetBillingAccount Show credit and earnings
 	// (GET /api/billing/account)
 	GetBillingAccount(ctx echo.Context) error
@@ -3091,28 +3072,8 @@ func (w *ServerInterfaceWrapper) RefreshSession(ctx echo.Context) error {
 func (w *ServerInterfaceWrapper) Register(ctx echo.Context) error {
 	var err error
 
-	// Parameter object where we will unmarshal all parameters from the context
-	var params RegisterParams
-
-	headers := ctx.Request().Header
-	// ------------- Optional header parameter "Idempotency-Key" -------------
-	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
-		var IdempotencyKey IdempotencyKey
-		n := len(valueList)
-		if n != 1 {
-			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
-		}
-
-		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
-		if err != nil {
-			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
-		}
-
-		params.IdempotencyKey = IdempotencyKey
-	}
-
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.Register(ctx, params)
+	err = w.Handler.Register(ctx)
 	return err
 }
 
@@ -3131,11 +3092,11 @@ func (w *ServerInterfaceWrapper) ListLedger(ctx echo.Context) error {
 
 	// Parameter object where we will unmarshal all parameters from the context
 	var params ListLedgerParams
-	// ------------- Optional query parameter "job_id" -------------
+	// ------------- Optional query parameter "side" -------------
 
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "job_id", ctx.QueryParams(), &params.JobID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "side", ctx.QueryParams(), &params.Side, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
 	if err != nil {
-		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter job_id: %s", err))
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter side: %s", err))
 	}
 
 	// ------------- Optional query parameter "limit" -------------
@@ -3378,13 +3339,6 @@ func (w *ServerInterfaceWrapper) ListJobs(ctx echo.Context) error {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "state", ctx.QueryParams(), &params.State, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter state: %s", err))
-	}
-
-	// ------------- Optional query parameter "q" -------------
-
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "q", ctx.QueryParams(), &params.Q, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
-	if err != nil {
-		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter q: %s", err))
 	}
 
 	// ------------- Optional query parameter "versions_of" -------------
@@ -3693,13 +3647,6 @@ func (w *ServerInterfaceWrapper) GetJobLogs(ctx echo.Context) error {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "attempt", ctx.QueryParams(), &params.Attempt, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter attempt: %s", err))
-	}
-
-	// ------------- Optional query parameter "link" -------------
-
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "link", ctx.QueryParams(), &params.Link, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
-	if err != nil {
-		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter link: %s", err))
 	}
 
 	headers := ctx.Request().Header
@@ -4242,8 +4189,7 @@ func (response RefreshSession200JSONResponse) VisitRefreshSessionResponse(w http
 }
 
 type RegisterRequestObject struct {
-	Params RegisterParams
-	Body   *RegisterJSONRequestBody
+	Body *RegisterJSONRequestBody
 }
 
 type RegisterResponseObject interface {
@@ -5552,10 +5498,8 @@ func (sh *strictHandler) RefreshSession(ctx echo.Context, params RefreshSessionP
 }
 
 // Register operation middleware
-func (sh *strictHandler) Register(ctx echo.Context, params RegisterParams) error {
+func (sh *strictHandler) Register(ctx echo.Context) error {
 	var request RegisterRequestObject
-
-	request.Params = params
 
 	var body RegisterJSONRequestBody
 	var err error

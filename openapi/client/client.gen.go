@@ -375,21 +375,6 @@ func (e ReadinessStatus) Valid() bool {
 	}
 }
 
-// Defines values for RegistrationAcceptedTerms.
-const (
-	RegistrationAcceptedTermsTrue RegistrationAcceptedTerms = true
-)
-
-// Valid indicates whether the value is a known member of the RegistrationAcceptedTerms enum.
-func (e RegistrationAcceptedTerms) Valid() bool {
-	switch e {
-	case RegistrationAcceptedTermsTrue:
-		return true
-	default:
-		return false
-	}
-}
-
 // Defines values for Role.
 const (
 	RoleAdmin  Role = "admin"
@@ -507,18 +492,54 @@ func (e TopUpState) Valid() bool {
 	}
 }
 
-// Defines values for StatementSide.
+// Defines values for Side.
 const (
-	StatementSideHost   StatementSide = "host"
-	StatementSideRenter StatementSide = "renter"
+	SideHost   Side = "host"
+	SideRenter Side = "renter"
 )
 
-// Valid indicates whether the value is a known member of the StatementSide enum.
-func (e StatementSide) Valid() bool {
+// Valid indicates whether the value is a known member of the Side enum.
+func (e Side) Valid() bool {
 	switch e {
-	case StatementSideHost:
+	case SideHost:
 		return true
-	case StatementSideRenter:
+	case SideRenter:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListLedgerParamsSide.
+const (
+	ListLedgerParamsSideHost   ListLedgerParamsSide = "host"
+	ListLedgerParamsSideRenter ListLedgerParamsSide = "renter"
+)
+
+// Valid indicates whether the value is a known member of the ListLedgerParamsSide enum.
+func (e ListLedgerParamsSide) Valid() bool {
+	switch e {
+	case ListLedgerParamsSideHost:
+		return true
+	case ListLedgerParamsSideRenter:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListStatementsParamsSide.
+const (
+	ListStatementsParamsSideHost   ListStatementsParamsSide = "host"
+	ListStatementsParamsSideRenter ListStatementsParamsSide = "renter"
+)
+
+// Valid indicates whether the value is a known member of the ListStatementsParamsSide enum.
+func (e ListStatementsParamsSide) Valid() bool {
+	switch e {
+	case ListStatementsParamsSideHost:
+		return true
+	case ListStatementsParamsSideRenter:
 		return true
 	default:
 		return false
@@ -637,36 +658,6 @@ type BillingAccount struct {
 
 // PaymentsMode Who moves the money. `sandbox`: nobody; credit is play money.
 type PaymentsMode string
-
-// Candidate A host that fits, and its sum.
-type Candidate struct {
-	// EffectiveCostMicros hourly price × (expected run + fetch) ÷ success rate.
-	EffectiveCostMicros int64 `json:"effective_cost_micros"`
-
-	// ExpectedRunMS Milliseconds that the command should take.
-	ExpectedRunMS int64 `json:"expected_run_ms"`
-
-	// FetchMS Milliseconds that bundle and inputs should take.
-	FetchMS int64 `json:"fetch_ms"`
-
-	// Free They are free now.
-	Free bool `json:"free"`
-
-	// GPUModel As the catalogue names it.
-	GPUModel string `json:"gpu_model"`
-
-	// GPUs How many GPUs it would give.
-	GPUs int `json:"gpus"`
-
-	// Host A host, in short.
-	Host HostRef `json:"host"`
-
-	// HourlyPriceMicros Price per hour of all of them together.
-	HourlyPriceMicros int64 `json:"hourly_price_micros"`
-
-	// SuccessRate How likely it ends without a fault of the host.
-	SuccessRate float64 `json:"success_rate"`
-}
 
 // Cause Whose doing the end was; it decides who pays. `none`: it simply ended.
 type Cause string
@@ -805,8 +796,12 @@ type EnvVar struct {
 
 // Estimate A plan.
 type Estimate struct {
-	// Candidates The best hosts that fit, best first, at most 10.
-	Candidates []Candidate `json:"candidates"`
+	// Choice The sum by which a host was chosen: effective cost = hourly price × (expected run + fetch) ÷ success
+	// rate. The least wins.
+	Choice Choice `json:"choice,omitempty,omitzero"`
+
+	// CreditMicros What the account can still hold.
+	CreditMicros *int64 `json:"credit_micros,omitempty"`
 
 	// Currency The installation's currency (ISO 4217) that the amounts beside it are in.
 	//
@@ -816,29 +811,26 @@ type Estimate struct {
 	// Exclusions How many hosts each constraint excludes.
 	Exclusions []Exclusion `json:"exclusions"`
 
+	// ExpectedCostMicros What it should cost where it would run now: the price for the expected run. Absent: none fits.
+	ExpectedCostMicros *int64 `json:"expected_cost_micros,omitempty"`
+
 	// ExpectedWaitS Seconds until it would begin; 0: now. Absent: nobody can tell.
 	ExpectedWaitS *int64 `json:"expected_wait_s,omitempty"`
 
-	// HoldMicros What would be held. 0: nothing to go by, name a highest price or cost.
-	HoldMicros int64 `json:"hold_micros"`
+	// HoldMicros What would be held. Absent: there is nothing to go by; name a highest price or cost.
+	HoldMicros *int64 `json:"hold_micros,omitempty"`
+
+	// HostID Where it would run now. Absent: nowhere.
+	HostID string `json:"host_id,omitempty,omitzero"`
 
 	// Hosts Hosts that are known.
 	Hosts int `json:"hosts"`
 
-	// HostsFitting Those that fit, busy ones included.
+	// HostsFitting Those that could run it now.
 	HostsFitting int `json:"hosts_fitting"`
-
-	// HostsFree Those that could begin now.
-	HostsFree int `json:"hosts_free"`
-
-	// MaxCostMicros Cost at the highest price if it runs for max_runtime_s.
-	MaxCostMicros *int64 `json:"max_cost_micros,omitempty"`
 
 	// MaxPriceMicros Highest price per GPU-hour among those that fit. Absent: none fits.
 	MaxPriceMicros *int64 `json:"max_price_micros,omitempty"`
-
-	// MinCostMicros Cost at the lowest price if it runs for max_runtime_s.
-	MinCostMicros *int64 `json:"min_cost_micros,omitempty"`
 
 	// MinPriceMicros Lowest price per GPU-hour among those that fit. Absent: none fits.
 	MinPriceMicros *int64 `json:"min_price_micros,omitempty"`
@@ -942,13 +934,16 @@ type GPU struct {
 
 // GPUModel The data-sheet figures of a GPU model.
 type GPUModel struct {
+	// Aliases Other names that it goes by.
+	Aliases []string `json:"aliases"`
+
 	// Architecture Its generation.
 	Architecture string `json:"architecture,omitempty,omitzero"`
 
 	// BandwidthGbps Memory bandwidth in 10⁹ bytes per second.
 	BandwidthGbps float64 `json:"bandwidth_gbps,omitempty,omitzero"`
 
-	// Name The name that filters and needs use.
+	// Name The name that filters and needs use: as nvidia-smi prints it.
 	Name string `json:"name"`
 
 	// PowerW Board power in watts.
@@ -963,11 +958,11 @@ type GPUModel struct {
 	// TflopsFp32 FP32 throughput without tensor units, in 10¹² operations per second.
 	TflopsFp32 float64 `json:"tflops_fp32,omitempty,omitzero"`
 
-	// Vendor Who makes it.
-	Vendor string `json:"vendor"`
-
 	// VRAMMB MB of memory.
 	VRAMMB int64 `json:"vram_mb"`
+
+	// Year When it was launched.
+	Year int `json:"year,omitempty,omitzero"`
 }
 
 // GPUModelList The catalogue, by name.
@@ -1544,7 +1539,7 @@ type JobNeeds struct {
 
 	// GPUModel As the catalogue names it. Absent: any.
 	//
-	// Example: RTX 4090
+	// Example: NVIDIA GeForce RTX 4090
 	GPUModel string `json:"gpu_model,omitempty,omitzero"`
 
 	// GPUs GPUs of one host, each with its share of CPU, memory and disk. A job that uses no GPU takes one such share, too.
@@ -1685,12 +1680,10 @@ type JobSource struct {
 	// Kind `bundle`: a ZIP, unpacked into the working folder. `image`: a container image; needs a host with container isolation.
 	Kind JobSourceKind `json:"kind"`
 
-	// SHA256 A SHA-256 in lower-case hexadecimal.
-	//
-	// Example: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
-	SHA256 SHA256 `json:"sha256,omitempty,omitzero"`
+	// SHA256 With `kind: bundle` in JSON: the SHA-256 of the ZIP in lower-case hexadecimal. Needed there, not with multipart.
+	SHA256 string `json:"sha256,omitempty,omitzero"`
 
-	// Size With `kind: bundle` in JSON: the exact size of the ZIP in bytes, which the signed upload is bound to. Needed there; not with multipart.
+	// Size With `kind: bundle` in JSON: the exact size of the ZIP in bytes, which the signed upload is bound to. Needed there, not with multipart.
 	Size int64 `json:"size,omitempty,omitzero"`
 }
 
@@ -1724,7 +1717,26 @@ type LedgerEntry struct {
 
 	// AmountMicros Millionths of the currency; positive adds to the account.
 	AmountMicros int64 `json:"amount_micros"`
+}
 
+// LedgerAccount `wallet`: credit. `hold`: set aside for jobs. `pending`, `available`: earnings.
+type LedgerAccount string
+
+// LedgerKind `top_up`: credit bought. `hold`: set aside for a job. `settle`: a job's end in money. `release`: a hold given back whole.
+type LedgerKind string
+
+// LedgerList A page of transactions.
+type LedgerList struct {
+	// Items The page.
+	Items []LedgerTransaction `json:"items"`
+
+	// Next Send as `after` for the next page. Absent on the last page.
+	Next Next `json:"next,omitempty,omitzero"`
+}
+
+// LedgerTransaction A transaction, with the entries on the account's own ledger accounts. With those on the accounts of
+// others they sum to zero.
+type LedgerTransaction struct {
 	// CreatedAt When.
 	CreatedAt time.Time `json:"created_at"`
 
@@ -1733,7 +1745,10 @@ type LedgerEntry struct {
 	// Example: USD
 	Currency Currency `json:"currency"`
 
-	// ID The entry.
+	// Entries What it moved.
+	Entries []LedgerEntry `json:"entries"`
+
+	// ID The transaction.
 	ID string `json:"id"`
 
 	// JobID The job that it was posted for.
@@ -1744,24 +1759,6 @@ type LedgerEntry struct {
 
 	// Memo What for, for people.
 	Memo string `json:"memo,omitempty,omitzero"`
-
-	// TransactionID The transaction; its entries, on all accounts, sum to zero.
-	TransactionID string `json:"transaction_id"`
-}
-
-// LedgerAccount `wallet`: credit. `hold`: set aside for jobs. `pending`, `available`: earnings.
-type LedgerAccount string
-
-// LedgerKind `top_up`: credit bought. `hold`: set aside for a job. `settle`: a job's end in money. `release`: a hold given back whole.
-type LedgerKind string
-
-// LedgerList A page of ledger entries.
-type LedgerList struct {
-	// Items The page.
-	Items []LedgerEntry `json:"items"`
-
-	// Next Send as `after` for the next page. Absent on the last page.
-	Next Next `json:"next,omitempty,omitzero"`
 }
 
 // Link A link that needs no other credential.
@@ -2124,17 +2121,12 @@ type RegisteredHost struct {
 // Registration A new account.
 type Registration struct {
 	// AcceptedTerms Must be true: the terms of the installation are accepted.
-	AcceptedTerms RegistrationAcceptedTerms `json:"accepted_terms"`
+	AcceptedTerms bool `json:"accepted_terms"`
 
 	// Email E-mail address, unique; case does not matter.
 	//
 	// Example: ada@example.org
 	Email string `json:"email"`
-
-	// Handle Unique short name; made of the e-mail address when absent.
-	//
-	// Example: ada
-	Handle string `json:"handle,omitempty,omitzero"`
 
 	// Name The name that others see.
 	//
@@ -2144,9 +2136,6 @@ type Registration struct {
 	// Password 8 to 128 characters, not one of the most common ones.
 	Password string `json:"password"`
 }
-
-// RegistrationAcceptedTerms Must be true: the terms of the installation are accepted.
-type RegistrationAcceptedTerms bool
 
 // Reliability How a host's attempts end.
 type Reliability struct {
@@ -2312,16 +2301,19 @@ type StatementAttempt struct {
 	StartedAt time.Time `json:"started_at,omitempty,omitzero"`
 }
 
-// StatementLine A line of a statement.
+// StatementLine An entry of a transaction that was posted for the job.
 type StatementLine struct {
 	// Account The ledger account that moves.
 	Account StatementAccount `json:"account"`
 
-	// AmountMicros Millionths of the currency; positive adds to the account. The lines of a settled statement sum to zero.
+	// AmountMicros Millionths of the currency; positive adds to the account. The lines of each transaction sum to zero.
 	AmountMicros int64 `json:"amount_micros"`
 
-	// Text What it is, for people.
-	Text string `json:"text"`
+	// CreatedAt When it was posted.
+	CreatedAt time.Time `json:"created_at"`
+
+	// Kind `top_up`: credit bought. `hold`: set aside for a job. `settle`: a job's end in money. `release`: a hold given back whole.
+	Kind LedgerKind `json:"kind"`
 }
 
 // StatementAccount The ledger account that moves.
@@ -2424,13 +2416,8 @@ type TopUpState string
 
 // TopUpRequest Credit that is wanted.
 type TopUpRequest struct {
-	// AmountMicros How much, in whole cents: 0.01 to 10,000.00.
+	// AmountMicros How much, in whole cents: 0.01 to 10,000.00 of the installation's currency; its operator may narrow that.
 	AmountMicros int64 `json:"amount_micros"`
-
-	// Currency The installation's currency (ISO 4217) that the amounts beside it are in.
-	//
-	// Example: USD
-	Currency Currency `json:"currency,omitempty,omitzero"`
 }
 
 // Uptime When a host was online.
@@ -2581,6 +2568,9 @@ type RefreshCookie = string
 // RequiredIdempotencyKey defines model for RequiredIdempotencyKey.
 type RequiredIdempotencyKey = string
 
+// Side defines model for Side.
+type Side string
+
 // TokenPath A personal access token.
 //
 // Example: tok_0190a1b2c3d47e5f8a9b0c1d2e3f4a5b
@@ -2604,16 +2594,10 @@ type RefreshSessionParams struct {
 	RefreshCookie RefreshCookie `form:"__Host-peergpu,omitempty" json:"__Host-peergpu,omitempty,omitzero"`
 }
 
-// RegisterParams defines parameters for Register.
-type RegisterParams struct {
-	// IdempotencyKey Chosen by the client, unique per creation; makes repeating the request harmless.
-	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
-}
-
 // ListLedgerParams defines parameters for ListLedger.
 type ListLedgerParams struct {
-	// JobID Only what was posted for this job.
-	JobID string `form:"job_id,omitempty" json:"job_id,omitempty,omitzero"`
+	// Side What the account paid (`renter`) or earned (`host`).
+	Side ListLedgerParamsSide `form:"side,omitempty" json:"side,omitempty,omitzero"`
 
 	// Limit How many items a page has at most.
 	Limit Limit `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
@@ -2621,11 +2605,14 @@ type ListLedgerParams struct {
 	// After `next` of the page before. Opaque.
 	After After `form:"after,omitempty" json:"after,omitempty,omitzero"`
 }
+
+// ListLedgerParamsSide defines parameters for ListLedger.
+type ListLedgerParamsSide string
 
 // ListStatementsParams defines parameters for ListStatements.
 type ListStatementsParams struct {
-	// Side Only what the account paid (`renter`) or earned (`host`); both by default.
-	Side StatementSide `form:"side,omitempty" json:"side,omitempty,omitzero"`
+	// Side What the account paid (`renter`) or earned (`host`).
+	Side ListStatementsParamsSide `form:"side,omitempty" json:"side,omitempty,omitzero"`
 
 	// Limit How many items a page has at most.
 	Limit Limit `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
@@ -2634,8 +2621,8 @@ type ListStatementsParams struct {
 	After After `form:"after,omitempty" json:"after,omitempty,omitzero"`
 }
 
-// StatementSide defines parameters for ListStatements.
-type StatementSide string
+// ListStatementsParamsSide defines parameters for ListStatements.
+type ListStatementsParamsSide string
 
 // CreateTopUpParams defines parameters for CreateTopUp.
 type CreateTopUpParams struct {
@@ -2666,10 +2653,7 @@ type ListJobsParams struct {
 	// State States; any of them fits.
 	State []JobState `form:"state,omitempty" json:"state,omitempty,omitzero"`
 
-	// Q Words that must all occur in the job's name. Case does not matter.
-	Q string `form:"q,omitempty" json:"q,omitempty,omitzero"`
-
-	// VersionsOf All versions of this job: the first run, its reruns and theirs.
+	// VersionsOf All versions of this job: the first run, its reruns and theirs. Not together with `state`.
 	VersionsOf string `form:"versions_of,omitempty" json:"versions_of,omitempty,omitzero"`
 
 	// Limit How many items a page has at most.
@@ -2725,9 +2709,6 @@ type GetJobLogsParams struct {
 
 	// Attempt The attempt; the latest one by default.
 	Attempt int `form:"attempt,omitempty" json:"attempt,omitempty,omitzero"`
-
-	// Link The signature of a link; stands in for the bearer token.
-	Link LinkSignature `form:"link,omitempty" json:"link,omitempty,omitzero"`
 
 	// Range One byte range, such as `bytes=1024-` or `bytes=-500`.
 	Range ByteRange `json:"Range,omitempty,omitzero"`
@@ -2983,22 +2964,24 @@ type ClientInterface interface {
 	// RegisterWithBody Create an account
 	//
 	// Opens an account that may rent and host. It does not sign in: call login next.
+	// A repeated request is 409 `email_taken`.
 	// The administrator's role is given by the operator's command line alone.
 	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/auth/register (the `Register` operationId).
-	RegisterWithBody(ctx context.Context, params *RegisterParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	RegisterWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// Register Create an account
 	//
 	// Opens an account that may rent and host. It does not sign in: call login next.
+	// A repeated request is 409 `email_taken`.
 	// The administrator's role is given by the operator's command line alone.
 	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/auth/register (the `Register` operationId).
-	Register(ctx context.Context, params *RegisterParams, body RegisterJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	Register(ctx context.Context, body RegisterJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetBillingAccount Show credit and earnings
 	//
@@ -3009,14 +2992,14 @@ type ClientInterface interface {
 
 	// ListLedger List the movements of one's money
 	//
-	// The ledger entries of the account's own ledger accounts, newest first. Entries are never changed or removed.
+	// The transactions that touch the account's credit, or what it earned, newest first. They are never changed or removed.
 	//
 	// Corresponds with GET /api/billing/ledger (the `ListLedger` operationId).
 	ListLedger(ctx context.Context, params *ListLedgerParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListStatements List statements
 	//
-	// The statements of jobs that the account rented or hosted and that are settled, newest first.
+	// The statements of jobs that the account rented, or hosted, and that are settled or released, newest first.
 	//
 	// Corresponds with GET /api/billing/statements (the `ListStatements` operationId).
 	ListStatements(ctx context.Context, params *ListStatementsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -3147,8 +3130,8 @@ type ClientInterface interface {
 	// CreateJobWithBody Submit a job
 	//
 	// Three ways. (1) `multipart/form-data` with the part `job` (JSON) first and then the part `bundle` (a
-	// ZIP): the job is queued when the answer comes. (2) JSON with `source: {kind: bundle}`: the answer has
-	// `upload`, a signed request for the ZIP; send the ZIP, then call `/api/jobs/{id}/submit`. (3) JSON with
+	// ZIP): the job is queued when the answer comes. (2) JSON with `source: {kind: bundle, size, sha256}`: the answer
+	// has `upload`, a signed request for the ZIP; send the ZIP, then call `/api/jobs/{id}/submit`. (3) JSON with
 	// `source: {kind: image}`, or without `source` (a command in the installation's default image): queued
 	// at once.
 	//
@@ -3164,8 +3147,8 @@ type ClientInterface interface {
 	// CreateJob Submit a job
 	//
 	// Three ways. (1) `multipart/form-data` with the part `job` (JSON) first and then the part `bundle` (a
-	// ZIP): the job is queued when the answer comes. (2) JSON with `source: {kind: bundle}`: the answer has
-	// `upload`, a signed request for the ZIP; send the ZIP, then call `/api/jobs/{id}/submit`. (3) JSON with
+	// ZIP): the job is queued when the answer comes. (2) JSON with `source: {kind: bundle, size, sha256}`: the answer
+	// has `upload`, a signed request for the ZIP; send the ZIP, then call `/api/jobs/{id}/submit`. (3) JSON with
 	// `source: {kind: image}`, or without `source` (a command in the installation's default image): queued
 	// at once.
 	//
@@ -3261,7 +3244,8 @@ type ClientInterface interface {
 
 	// CreateLogLink Get a link to the log
 	//
-	// A link that a browser can follow for 60 seconds without a bearer token. It downloads the whole log of the attempt.
+	// A link that a browser can follow for 60 seconds without a bearer token. It downloads the whole log of
+	// an attempt that is over; before, it is 409 `log_not_complete`.
 	//
 	// Corresponds with POST /api/jobs/{id}/log/link (the `CreateLogLink` operationId).
 	CreateLogLink(ctx context.Context, id JobPath, params *CreateLogLinkParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -3353,7 +3337,7 @@ type ClientInterface interface {
 
 	// ListTokens List personal access tokens
 	//
-	// The account's tokens that are not revoked, newest first. The secret is never shown again.
+	// The account's tokens that are not revoked, oldest first. The secret is never shown again.
 	//
 	// Corresponds with GET /api/tokens (the `ListTokens` operationId).
 	ListTokens(ctx context.Context, params *ListTokensParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -3566,13 +3550,14 @@ func (c *Client) RefreshSession(ctx context.Context, params *RefreshSessionParam
 // RegisterWithBody Create an account
 //
 // Opens an account that may rent and host. It does not sign in: call login next.
+// A repeated request is 409 `email_taken`.
 // The administrator's role is given by the operator's command line alone.
 //
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/auth/register (the `Register` operationId).
-func (c *Client) RegisterWithBody(ctx context.Context, params *RegisterParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewRegisterRequestWithBody(c.Server, params, contentType, body)
+func (c *Client) RegisterWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRegisterRequestWithBody(c.Server, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -3586,13 +3571,14 @@ func (c *Client) RegisterWithBody(ctx context.Context, params *RegisterParams, c
 // Register Create an account
 //
 // Opens an account that may rent and host. It does not sign in: call login next.
+// A repeated request is 409 `email_taken`.
 // The administrator's role is given by the operator's command line alone.
 //
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /api/auth/register (the `Register` operationId).
-func (c *Client) Register(ctx context.Context, params *RegisterParams, body RegisterJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewRegisterRequest(c.Server, params, body)
+func (c *Client) Register(ctx context.Context, body RegisterJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRegisterRequest(c.Server, body)
 	if err != nil {
 		return nil, err
 	}
@@ -3622,7 +3608,7 @@ func (c *Client) GetBillingAccount(ctx context.Context, reqEditors ...RequestEdi
 
 // ListLedger List the movements of one's money
 //
-// The ledger entries of the account's own ledger accounts, newest first. Entries are never changed or removed.
+// The transactions that touch the account's credit, or what it earned, newest first. They are never changed or removed.
 //
 // Corresponds with GET /api/billing/ledger (the `ListLedger` operationId).
 func (c *Client) ListLedger(ctx context.Context, params *ListLedgerParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -3639,7 +3625,7 @@ func (c *Client) ListLedger(ctx context.Context, params *ListLedgerParams, reqEd
 
 // ListStatements List statements
 //
-// The statements of jobs that the account rented or hosted and that are settled, newest first.
+// The statements of jobs that the account rented, or hosted, and that are settled or released, newest first.
 //
 // Corresponds with GET /api/billing/statements (the `ListStatements` operationId).
 func (c *Client) ListStatements(ctx context.Context, params *ListStatementsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -3920,8 +3906,8 @@ func (c *Client) ListJobs(ctx context.Context, params *ListJobsParams, reqEditor
 // CreateJobWithBody Submit a job
 //
 // Three ways. (1) `multipart/form-data` with the part `job` (JSON) first and then the part `bundle` (a
-// ZIP): the job is queued when the answer comes. (2) JSON with `source: {kind: bundle}`: the answer has
-// `upload`, a signed request for the ZIP; send the ZIP, then call `/api/jobs/{id}/submit`. (3) JSON with
+// ZIP): the job is queued when the answer comes. (2) JSON with `source: {kind: bundle, size, sha256}`: the answer
+// has `upload`, a signed request for the ZIP; send the ZIP, then call `/api/jobs/{id}/submit`. (3) JSON with
 // `source: {kind: image}`, or without `source` (a command in the installation's default image): queued
 // at once.
 //
@@ -3947,8 +3933,8 @@ func (c *Client) CreateJobWithBody(ctx context.Context, params *CreateJobParams,
 // CreateJob Submit a job
 //
 // Three ways. (1) `multipart/form-data` with the part `job` (JSON) first and then the part `bundle` (a
-// ZIP): the job is queued when the answer comes. (2) JSON with `source: {kind: bundle}`: the answer has
-// `upload`, a signed request for the ZIP; send the ZIP, then call `/api/jobs/{id}/submit`. (3) JSON with
+// ZIP): the job is queued when the answer comes. (2) JSON with `source: {kind: bundle, size, sha256}`: the answer
+// has `upload`, a signed request for the ZIP; send the ZIP, then call `/api/jobs/{id}/submit`. (3) JSON with
 // `source: {kind: image}`, or without `source` (a command in the installation's default image): queued
 // at once.
 //
@@ -4154,7 +4140,8 @@ func (c *Client) ListJobEvents(ctx context.Context, id JobPath, params *ListJobE
 
 // CreateLogLink Get a link to the log
 //
-// A link that a browser can follow for 60 seconds without a bearer token. It downloads the whole log of the attempt.
+// A link that a browser can follow for 60 seconds without a bearer token. It downloads the whole log of
+// an attempt that is over; before, it is 409 `log_not_complete`.
 //
 // Corresponds with POST /api/jobs/{id}/log/link (the `CreateLogLink` operationId).
 func (c *Client) CreateLogLink(ctx context.Context, id JobPath, params *CreateLogLinkParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -4356,7 +4343,7 @@ func (c *Client) UpdateMe(ctx context.Context, body UpdateMeJSONRequestBody, req
 
 // ListTokens List personal access tokens
 //
-// The account's tokens that are not revoked, newest first. The secret is never shown again.
+// The account's tokens that are not revoked, oldest first. The secret is never shown again.
 //
 // Corresponds with GET /api/tokens (the `ListTokens` operationId).
 func (c *Client) ListTokens(ctx context.Context, params *ListTokensParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -4724,18 +4711,18 @@ func NewRefreshSessionRequest(server string, params *RefreshSessionParams) (*htt
 }
 
 // NewRegisterRequest calls the generic Register builder with application/json body
-func NewRegisterRequest(server string, params *RegisterParams, body RegisterJSONRequestBody) (*http.Request, error) {
+func NewRegisterRequest(server string, body RegisterJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewRegisterRequestWithBody(server, params, "application/json", bodyReader)
+	return NewRegisterRequestWithBody(server, "application/json", bodyReader)
 }
 
 // NewRegisterRequestWithBody constructs an http.Request for the Register method, with any body, and a specified content type
-func NewRegisterRequestWithBody(server string, params *RegisterParams, contentType string, body io.Reader) (*http.Request, error) {
+func NewRegisterRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	serverURL, err := url.Parse(server)
@@ -4759,19 +4746,6 @@ func NewRegisterRequestWithBody(server string, params *RegisterParams, contentTy
 	}
 
 	req.Header.Add("Content-Type", contentType)
-
-	if params != nil {
-
-		var headerParam0 string
-
-		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
-		if err != nil {
-			return nil, err
-		}
-
-		req.Header.Set("Idempotency-Key", headerParam0)
-
-	}
 
 	return req, nil
 }
@@ -4831,7 +4805,7 @@ func NewListLedgerRequest(server string, params *ListLedgerParams) (*http.Reques
 		// per the OpenAPI spec (e.g. "color=blue,black,brown").
 		var rawQueryFragments []string
 
-		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "job_id", params.JobID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "side", params.Side, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
 			return nil, err
 		} else {
 			for _, qp := range strings.Split(queryFrag, "&") {
@@ -5385,14 +5359,6 @@ func NewListJobsRequest(server string, params *ListJobsParams) (*http.Request, e
 				}
 			}
 
-		}
-
-		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "q", params.Q, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-			return nil, err
-		} else {
-			for _, qp := range strings.Split(queryFrag, "&") {
-				rawQueryFragments = append(rawQueryFragments, qp)
-			}
 		}
 
 		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "versions_of", params.VersionsOf, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
@@ -6006,14 +5972,6 @@ func NewGetJobLogsRequest(server string, id JobPath, params *GetJobLogsParams) (
 		}
 
 		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "attempt", params.Attempt, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
-			return nil, err
-		} else {
-			for _, qp := range strings.Split(queryFrag, "&") {
-				rawQueryFragments = append(rawQueryFragments, qp)
-			}
-		}
-
-		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "link", params.Link, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
 			return nil, err
 		} else {
 			for _, qp := range strings.Split(queryFrag, "&") {
@@ -6811,22 +6769,24 @@ type ClientWithResponsesInterface interface {
 	// RegisterWithBodyWithResponse Create an account
 	//
 	// Opens an account that may rent and host. It does not sign in: call login next.
+	// A repeated request is 409 `email_taken`.
 	// The administrator's role is given by the operator's command line alone.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/auth/register (the `Register` operationId).
-	RegisterWithBodyWithResponse(ctx context.Context, params *RegisterParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RegisterResponse, error)
+	RegisterWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RegisterResponse, error)
 
 	// RegisterWithResponse Create an account
 	//
 	// Opens an account that may rent and host. It does not sign in: call login next.
+	// A repeated request is 409 `email_taken`.
 	// The administrator's role is given by the operator's command line alone.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/auth/register (the `Register` operationId).
-	RegisterWithResponse(ctx context.Context, params *RegisterParams, body RegisterJSONRequestBody, reqEditors ...RequestEditorFn) (*RegisterResponse, error)
+	RegisterWithResponse(ctx context.Context, body RegisterJSONRequestBody, reqEditors ...RequestEditorFn) (*RegisterResponse, error)
 
 	// GetBillingAccountWithResponse Show credit and earnings
 	//
@@ -6839,7 +6799,7 @@ type ClientWithResponsesInterface interface {
 
 	// ListLedgerWithResponse List the movements of one's money
 	//
-	// The ledger entries of the account's own ledger accounts, newest first. Entries are never changed or removed.
+	// The transactions that touch the account's credit, or what it earned, newest first. They are never changed or removed.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -6848,7 +6808,7 @@ type ClientWithResponsesInterface interface {
 
 	// ListStatementsWithResponse List statements
 	//
-	// The statements of jobs that the account rented or hosted and that are settled, newest first.
+	// The statements of jobs that the account rented, or hosted, and that are settled or released, newest first.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -6993,8 +6953,8 @@ type ClientWithResponsesInterface interface {
 	// CreateJobWithBodyWithResponse Submit a job
 	//
 	// Three ways. (1) `multipart/form-data` with the part `job` (JSON) first and then the part `bundle` (a
-	// ZIP): the job is queued when the answer comes. (2) JSON with `source: {kind: bundle}`: the answer has
-	// `upload`, a signed request for the ZIP; send the ZIP, then call `/api/jobs/{id}/submit`. (3) JSON with
+	// ZIP): the job is queued when the answer comes. (2) JSON with `source: {kind: bundle, size, sha256}`: the answer
+	// has `upload`, a signed request for the ZIP; send the ZIP, then call `/api/jobs/{id}/submit`. (3) JSON with
 	// `source: {kind: image}`, or without `source` (a command in the installation's default image): queued
 	// at once.
 	//
@@ -7010,8 +6970,8 @@ type ClientWithResponsesInterface interface {
 	// CreateJobWithResponse Submit a job
 	//
 	// Three ways. (1) `multipart/form-data` with the part `job` (JSON) first and then the part `bundle` (a
-	// ZIP): the job is queued when the answer comes. (2) JSON with `source: {kind: bundle}`: the answer has
-	// `upload`, a signed request for the ZIP; send the ZIP, then call `/api/jobs/{id}/submit`. (3) JSON with
+	// ZIP): the job is queued when the answer comes. (2) JSON with `source: {kind: bundle, size, sha256}`: the answer
+	// has `upload`, a signed request for the ZIP; send the ZIP, then call `/api/jobs/{id}/submit`. (3) JSON with
 	// `source: {kind: image}`, or without `source` (a command in the installation's default image): queued
 	// at once.
 	//
@@ -7123,7 +7083,8 @@ type ClientWithResponsesInterface interface {
 
 	// CreateLogLinkWithResponse Get a link to the log
 	//
-	// A link that a browser can follow for 60 seconds without a bearer token. It downloads the whole log of the attempt.
+	// A link that a browser can follow for 60 seconds without a bearer token. It downloads the whole log of
+	// an attempt that is over; before, it is 409 `log_not_complete`.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -7233,7 +7194,7 @@ type ClientWithResponsesInterface interface {
 
 	// ListTokensWithResponse List personal access tokens
 	//
-	// The account's tokens that are not revoked, newest first. The secret is never shown again.
+	// The account's tokens that are not revoked, oldest first. The secret is never shown again.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -8959,13 +8920,14 @@ func (c *ClientWithResponses) RefreshSessionWithResponse(ctx context.Context, pa
 // RegisterWithBodyWithResponse Create an account
 //
 // Opens an account that may rent and host. It does not sign in: call login next.
+// A repeated request is 409 `email_taken`.
 // The administrator's role is given by the operator's command line alone.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/auth/register (the `Register` operationId).
-func (c *ClientWithResponses) RegisterWithBodyWithResponse(ctx context.Context, params *RegisterParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RegisterResponse, error) {
-	rsp, err := c.RegisterWithBody(ctx, params, contentType, body, reqEditors...)
+func (c *ClientWithResponses) RegisterWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RegisterResponse, error) {
+	rsp, err := c.RegisterWithBody(ctx, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -8975,13 +8937,14 @@ func (c *ClientWithResponses) RegisterWithBodyWithResponse(ctx context.Context, 
 // RegisterWithResponse Create an account
 //
 // Opens an account that may rent and host. It does not sign in: call login next.
+// A repeated request is 409 `email_taken`.
 // The administrator's role is given by the operator's command line alone.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/auth/register (the `Register` operationId).
-func (c *ClientWithResponses) RegisterWithResponse(ctx context.Context, params *RegisterParams, body RegisterJSONRequestBody, reqEditors ...RequestEditorFn) (*RegisterResponse, error) {
-	rsp, err := c.Register(ctx, params, body, reqEditors...)
+func (c *ClientWithResponses) RegisterWithResponse(ctx context.Context, body RegisterJSONRequestBody, reqEditors ...RequestEditorFn) (*RegisterResponse, error) {
+	rsp, err := c.Register(ctx, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -9005,7 +8968,7 @@ func (c *ClientWithResponses) GetBillingAccountWithResponse(ctx context.Context,
 
 // ListLedgerWithResponse List the movements of one's money
 //
-// The ledger entries of the account's own ledger accounts, newest first. Entries are never changed or removed.
+// The transactions that touch the account's credit, or what it earned, newest first. They are never changed or removed.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -9020,7 +8983,7 @@ func (c *ClientWithResponses) ListLedgerWithResponse(ctx context.Context, params
 
 // ListStatementsWithResponse List statements
 //
-// The statements of jobs that the account rented or hosted and that are settled, newest first.
+// The statements of jobs that the account rented, or hosted, and that are settled or released, newest first.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -9255,8 +9218,8 @@ func (c *ClientWithResponses) ListJobsWithResponse(ctx context.Context, params *
 // CreateJobWithBodyWithResponse Submit a job
 //
 // Three ways. (1) `multipart/form-data` with the part `job` (JSON) first and then the part `bundle` (a
-// ZIP): the job is queued when the answer comes. (2) JSON with `source: {kind: bundle}`: the answer has
-// `upload`, a signed request for the ZIP; send the ZIP, then call `/api/jobs/{id}/submit`. (3) JSON with
+// ZIP): the job is queued when the answer comes. (2) JSON with `source: {kind: bundle, size, sha256}`: the answer
+// has `upload`, a signed request for the ZIP; send the ZIP, then call `/api/jobs/{id}/submit`. (3) JSON with
 // `source: {kind: image}`, or without `source` (a command in the installation's default image): queued
 // at once.
 //
@@ -9278,8 +9241,8 @@ func (c *ClientWithResponses) CreateJobWithBodyWithResponse(ctx context.Context,
 // CreateJobWithResponse Submit a job
 //
 // Three ways. (1) `multipart/form-data` with the part `job` (JSON) first and then the part `bundle` (a
-// ZIP): the job is queued when the answer comes. (2) JSON with `source: {kind: bundle}`: the answer has
-// `upload`, a signed request for the ZIP; send the ZIP, then call `/api/jobs/{id}/submit`. (3) JSON with
+// ZIP): the job is queued when the answer comes. (2) JSON with `source: {kind: bundle, size, sha256}`: the answer
+// has `upload`, a signed request for the ZIP; send the ZIP, then call `/api/jobs/{id}/submit`. (3) JSON with
 // `source: {kind: image}`, or without `source` (a command in the installation's default image): queued
 // at once.
 //
@@ -9457,7 +9420,8 @@ func (c *ClientWithResponses) ListJobEventsWithResponse(ctx context.Context, id 
 
 // CreateLogLinkWithResponse Get a link to the log
 //
-// A link that a browser can follow for 60 seconds without a bearer token. It downloads the whole log of the attempt.
+// A link that a browser can follow for 60 seconds without a bearer token. It downloads the whole log of
+// an attempt that is over; before, it is 409 `log_not_complete`.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -9633,7 +9597,7 @@ func (c *ClientWithResponses) UpdateMeWithResponse(ctx context.Context, body Upd
 
 // ListTokensWithResponse List personal access tokens
 //
-// The account's tokens that are not revoked, newest first. The secret is never shown again.
+// The account's tokens that are not revoked, oldest first. The secret is never shown again.
 //
 // Returns a wrapper object for the known response body format(s).
 //
