@@ -16,6 +16,7 @@ import (
 type Index struct {
 	devices map[domain.ID]*entry
 	hosts   map[domain.ID]*machine
+	all     []*machine           // the values of hosts
 	models  map[string]*shelf    // devices for everybody
 	owned   map[domain.ID]*shelf // devices for their owner alone
 	shelves []*shelf             // the values of models, for requests of any model
@@ -52,6 +53,7 @@ type entry struct {
 // machine is a host with its devices.
 type machine struct {
 	id    domain.ID
+	at    int // its place in Index.all
 	all   []*entry
 	free  []*entry // by price, then id
 	round uint64   // the last search that looked at it
@@ -97,8 +99,9 @@ func (x *Index) Upsert(s Slot) bool {
 	if !known {
 		h, ok := x.hosts[s.HostID]
 		if !ok {
-			h = &machine{id: s.HostID}
+			h = &machine{id: s.HostID, at: len(x.all)}
 			x.hosts[s.HostID] = h
+			x.all = append(x.all, h)
 		}
 		e = &entry{host: h}
 		h.all = append(h.all, e)
@@ -133,6 +136,10 @@ func (x *Index) Remove(device domain.ID) bool {
 	h.all = slices.DeleteFunc(h.all, func(o *entry) bool { return o == e })
 	if len(h.all) == 0 {
 		delete(x.hosts, h.id)
+		last := len(x.all) - 1
+		x.all[h.at], x.all[last].at = x.all[last], h.at
+		x.all[last] = nil
+		x.all = x.all[:last]
 	}
 	return true
 }
@@ -180,11 +187,11 @@ func (x *Index) SetOnline(host domain.ID, online bool) {
 	x.settle(h)
 }
 
-// Explain is the function Explain on the slots of the index. It looks at each host:
-// about 30 ns a device.
+// Explain is the function Explain on the slots of the index. It looks at every
+// device, 40 to 100 ns each: a page about one job may ask, a submit should not.
 func (x *Index) Explain(r Request) Exclusions {
 	e := Exclusions{By: map[Constraint]int{}}
-	for _, h := range x.hosts {
+	for _, h := range x.all {
 		x.scratch = x.scratch[:0]
 		for _, of := range h.all {
 			x.scratch = append(x.scratch, &of.Slot)
