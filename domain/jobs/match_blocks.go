@@ -20,8 +20,9 @@ type ranked[E, S any] interface {
 // blocks keeps elements in order, cut into short runs with a summary each, so that a
 // search in that order passes over 64 elements at a time which cannot be meant.
 type blocks[E ranked[E, S], S any] struct {
-	runs []*block[E, S]
-	size int
+	runs  []*block[E, S]
+	size  int
+	spare *block[E, S] // many orders are short, and often empty for a moment
 }
 
 // block is one run. Its summary is at least as wide as its elements need: not every
@@ -50,9 +51,13 @@ func (b *blocks[E, S]) find(e E) (run, item int) {
 func (b *blocks[E, S]) insert(e E) {
 	b.size++
 	if len(b.runs) == 0 {
-		only := &block[E, S]{items: []E{e}}
+		only := b.spare
+		if only == nil {
+			only = &block[E, S]{}
+		}
+		only.items = append(only.items, e)
 		only.measure()
-		b.runs = append(b.runs, only)
+		b.runs, b.spare = append(b.runs, only), nil
 		return
 	}
 	i, at := b.find(e)
@@ -77,7 +82,7 @@ func (b *blocks[E, S]) remove(e E) {
 	run.stale++
 	switch {
 	case len(run.items) == 0:
-		b.runs = slices.Delete(b.runs, i, i+1)
+		b.runs, b.spare = slices.Delete(b.runs, i, i+1), run
 	case i+1 < len(b.runs) && len(run.items)+len(b.runs[i+1].items) <= blockSize/2:
 		run.items = append(run.items, b.runs[i+1].items...)
 		b.runs = slices.Delete(b.runs, i+1, i+2)

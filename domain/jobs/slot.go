@@ -46,22 +46,22 @@ type Constraint string
 
 // The constraints, in the order in which they are shown.
 const (
-	ConstraintHostID    Constraint = "host_id"    // another host was asked for
-	ConstraintGPUs      Constraint = "gpus"       // fewer devices than asked for
-	ConstraintGPUModel  Constraint = "gpu_model"  //
-	ConstraintVRAM      Constraint = "vram"       //
-	ConstraintCPUs      Constraint = "cpus"       //
-	ConstraintMemory    Constraint = "memory"     //
-	ConstraintDisk      Constraint = "disk"       //
-	ConstraintTags      Constraint = "tags"       //
-	ConstraintRegion    Constraint = "region"     //
-	ConstraintVerified  Constraint = "verified"   //
-	ConstraintIsolation Constraint = "isolation"  //
+	ConstraintHostID    Constraint = "host_id" // another host was asked for
+	ConstraintGPUs      Constraint = "gpus"    // fewer devices than asked for
+	ConstraintGPUModel  Constraint = "gpu_model"
+	ConstraintVRAM      Constraint = "vram"
+	ConstraintCPUs      Constraint = "cpus"
+	ConstraintMemory    Constraint = "memory"
+	ConstraintDisk      Constraint = "disk"
+	ConstraintTags      Constraint = "tags"
+	ConstraintRegion    Constraint = "region"
+	ConstraintVerified  Constraint = "verified"
+	ConstraintIsolation Constraint = "isolation"
 	ConstraintOwner     Constraint = "owner_only" // trusted mode, and another's job
 	ConstraintPrice     Constraint = "price"      // dearer than the maximum
-	ConstraintUnlisted  Constraint = "unlisted"   //
-	ConstraintOffline   Constraint = "offline"    //
-	ConstraintBusy      Constraint = "busy"       //
+	ConstraintUnlisted  Constraint = "unlisted"
+	ConstraintOffline   Constraint = "offline"
+	ConstraintBusy      Constraint = "busy"
 	// ConstraintCombination: each constraint leaves devices enough, all together do not.
 	ConstraintCombination Constraint = "combination"
 	// ConstraintAvoided: fits, but lost or declined the job before and is taken last.
