@@ -2,20 +2,16 @@ package contract
 
 import (
 	"testing"
-	"time"
 
 	"github.com/peergpu/peergpu/adapters/memory"
+	"github.com/peergpu/peergpu/adapters/system"
+	"github.com/peergpu/peergpu/ports"
 )
 
-// storages is every adapter that stores: one line each.
+// storages is every adapter that stores.
 var storages = map[string]func(*testing.T) Storage{
-	"memory": func(*testing.T) Storage { return memory.New(memory.Options{Clock: clock{}, IDs: &ids}) },
+	"memory": func(*testing.T) Storage { return memory.New(memory.Options{Clock: system.Clock{}, IDs: &ids}) },
 }
-
-// clock is the real one.
-type clock struct{}
-
-func (clock) Now() time.Time { return now() }
 
 func TestStorage(t *testing.T) {
 	t.Parallel()
@@ -31,4 +27,32 @@ func TestStorage(t *testing.T) {
 			})
 		}
 	}
+}
+
+func TestMemoryLeader(t *testing.T) {
+	t.Parallel()
+	Leader(t, func(*testing.T) (a, b ports.Leader) {
+		l := memory.NewLeader()
+		return l, l
+	})
+}
+
+func TestMemoryLimiter(t *testing.T) {
+	t.Parallel()
+	Limiter(t, func(*testing.T) ports.Limiter { return memory.NewLimiter(system.Clock{}) })
+}
+
+func TestMemoryLive(t *testing.T) {
+	t.Parallel()
+	Live(t, func(*testing.T) ports.Live { return memory.NewLive() })
+}
+
+func TestSystemClock(t *testing.T) {
+	t.Parallel()
+	Clock(t, func(*testing.T) ports.Clock { return system.Clock{} })
+}
+
+func TestSystemIDs(t *testing.T) {
+	t.Parallel()
+	IDs(t, func(*testing.T) ports.IDs { return system.IDs{} })
 }
