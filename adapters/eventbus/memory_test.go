@@ -208,8 +208,10 @@ func TestAStopWaitsForHandlersAndRefusesWhatComesLater(t *testing.T) {
 		<-fail
 		synctest.Wait()
 		stopped := make(chan struct{})
+		began := time.Now()
 		go func() { stop(); close(stopped) }()
-		require.Error(t, <-failing, "it is not retried to the end")
+		require.Error(t, <-failing)
+		assert.Less(t, time.Since(began), 100*time.Millisecond, "it is not retried to the end")
 		select {
 		case <-stopped:
 			t.Error("the handler still runs")
