@@ -60,7 +60,7 @@ func (d *Daemon) handshake(ctx context.Context, conn Conn) (*session, error) {
 		return nil, fmt.Errorf("waiting for welcome: %w", err)
 	}
 	welcome, ok := frame.Body.(*wire.Welcome)
-	if !ok || frame.Ref != "hello" {
+	if !ok {
 		return nil, fmt.Errorf("the server answered hello with %s", wire.TypeOf(frame.Body))
 	}
 	if welcome.HeartbeatS <= 0 || welcome.ReassignAfterS <= welcome.HeartbeatS {

@@ -23,9 +23,17 @@ func (s *Server) Dial(ctx context.Context, token string) (daemon.Conn, error) {
 	u := *s.base
 	u.Scheme = map[string]string{"http": "ws", "https": "wss"}[u.Scheme]
 	u.Path += "/ws/agent"
+	// The library ends dialling with the context, and not the handshake that follows.
+	var forget func() bool
 	dialer := websocket.Dialer{
-		Proxy:            http.ProxyFromEnvironment,
-		NetDialContext:   (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
+		Proxy: http.ProxyFromEnvironment,
+		NetDialContext: func(dialling context.Context, network, address string) (net.Conn, error) {
+			conn, err := (&net.Dialer{Timeout: 10 * time.Second}).DialContext(dialling, network, address)
+			if err == nil {
+				forget = context.AfterFunc(ctx, func() { _ = conn.Close() })
+			}
+			return conn, err
+		},
 		HandshakeTimeout: 15 * time.Second,
 		ReadBufferSize:   4 << 10,
 		WriteBufferSize:  16 << 10,
@@ -33,7 +41,14 @@ func (s *Server) Dial(ctx context.Context, token string) (daemon.Conn, error) {
 	ws, response, err := dialer.DialContext(ctx, u.String(), http.Header{
 		"Authorization": {"Bearer " + token}, "User-Agent": {s.agent},
 	})
+	if forget != nil && !forget() && err == nil {
+		_ = ws.Close()
+		err = context.Cause(ctx)
+	}
 	if err != nil {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		if errors.Is(err, websocket.ErrBadHandshake) && response != nil {
 			return nil, statusError(response)
 		}

@@ -24,15 +24,17 @@ import (
 // The patience with a connection that breaks.
 const (
 	fetchTries = 5
-	fetchPause = 500 * time.Millisecond // doubled at each try
-	idleTime   = 30 * time.Second       // without a byte
+	fetchPause = 500 * time.Millisecond
+	idleTime   = 30 * time.Second // without a byte
 )
 
 // Transfer fetches and puts by signed URL.
 type Transfer struct {
+	// Pause is before the first retry of a fetch, and doubles with each.
+	Pause time.Duration
+
 	base   *url.URL
 	client *http.Client
-	pause  time.Duration
 }
 
 // New makes a Transfer. URLs without a host are meant on the server.
@@ -47,7 +49,7 @@ func New(server string) (*Transfer, error) {
 		Transport:     transport(),
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	return &Transfer{base: base, client: client, pause: fetchPause}, nil
+	return &Transfer{base: base, client: client, Pause: fetchPause}, nil
 }
 
 func transport() *http.Transport {
@@ -101,7 +103,7 @@ func (t *Transfer) Fetch(ctx context.Context, src daemon.Remote, path string, pr
 		if try >= fetchTries-1 {
 			break
 		}
-		if wait(ctx, t.pause<<try) != nil {
+		if wait(ctx, t.Pause<<try) != nil {
 			return context.Cause(ctx)
 		}
 	}
