@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -72,6 +73,13 @@ func TestAfterTheAgentIsKilledItsJobsAreGone(t *testing.T) {
 			require.NoError(t, victim.Kill())
 			_, err = victim.Wait()
 			require.NoError(t, err)
+
+			// A sandbox dies with the agent, whole; without one the command does.
+			require.Eventually(t, func() bool {
+				return !slices.ContainsFunc(testkit.Processes(dir+"/work"), func(p string) bool {
+					return bare == "" || strings.Contains(p, "sh -c")
+				})
+			}, 5*time.Second, 10*time.Millisecond)
 
 			p, err := NewProcess(t.Context(), Options{Dir: filepath.Join(dir, "state"), Unsandboxed: bare != ""})
 			require.NoError(t, err)

@@ -94,7 +94,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	for name, p := range both(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			task := task(t, "sh", "-c", `setsid sleep 1000 & (sleep 1000 &) ; sleep 1000 & echo started; exit 0`)
+			task := task(t, "sh", "-c", `for i in $(seq 40); do sleep 1000 & done; setsid sleep 1000 & (sleep 1000 &) ; echo started; exit 0`)
 			testkit.NoProcesses(t, task.Dir)
 			r := start(t, p, task)
 			e, err := r.Wait(t.Context())
