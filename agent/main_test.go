@@ -10,13 +10,17 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/peergpu/peergpu/openapi/bundle"
 	"github.com/peergpu/peergpu/openapi/wire"
+	"github.com/peergpu/peergpu/tests/testkit"
 	"github.com/peergpu/peergpu/tests/testkit/marketplace"
+	"github.com/peergpu/peergpu/tests/testkit/servers"
 )
 
 const jobID = "job_0190000000007000800000000000000a"
@@ -28,9 +32,13 @@ func agent(ctx context.Context, home string, args ...string) (code int, stdout, 
 	return code, out.String(), errs.String()
 }
 
-func enrolled(t *testing.T, m *marketplace.Marketplace) (home string) {
+func enrolled(t *testing.T, m *marketplace.Marketplace) string {
 	t.Helper()
-	home = filepath.Join(t.TempDir(), "state")
+	return enrolledIn(t, m, filepath.Join(t.TempDir(), "state"))
+}
+
+func enrolledIn(t *testing.T, m *marketplace.Marketplace, home string) string {
+	t.Helper()
 	code, stdout, stderr := agent(t.Context(), home, "enroll", "--server", m.URL, "--token", marketplace.Enrolment, "--gpus", "simulated:2xNVIDIA H200@141", "--price-micros", "350000", "--tags", "linux,quiet")
 	require.Zero(t, code, stderr)
 	require.Contains(t, stdout, marketplace.HostID)
@@ -66,13 +74,32 @@ func TestEnrolling(t *testing.T) {
 
 func TestAHostAtWork(t *testing.T) {
 	t.Parallel()
+	t.Run("with simulated jobs", func(t *testing.T) {
+		t.Parallel()
+		work(t, "simulated", "none", "simulate", "log hello", "write outputs/result.txt 10")
+	})
+	t.Run("with processes in a sandbox", func(t *testing.T) {
+		testkit.Need(t, servers.Bubblewrap)
+		t.Parallel()
+		work(t, "process", "process", "sh", "main.sh")
+	})
+}
+
+// work has a host fetch a bundle, run a command that prints hello and leaves ten bytes,
+// and deliver both; then it stops the host.
+func work(t *testing.T, runtime, isolation string, argv ...string) {
+	t.Helper()
 	m := marketplace.New(t)
-	home := enrolled(t, m)
+	// Not below the test's own folder, whose parents a sandbox may not enter.
+	home := enrolledIn(t, m, filepath.Join(testkit.Dir(t), "state"))
 	path := filepath.Join(home, settingsFile)
 	file, err := os.ReadFile(path)
 	require.NoError(t, err)
-	file = bytes.Replace(file, []byte("runtime: process"), []byte("runtime: simulated"), 1)
-	require.NoError(t, os.WriteFile(path, file, 0o600))
+	require.NoError(t, os.WriteFile(path, bytes.Replace(file, []byte("runtime: process"), []byte("runtime: "+runtime), 1), 0o600))
+	code := []byte("echo hello; mkdir outputs; printf 1234567890 > outputs/result.txt")
+	var zipped bytes.Buffer
+	require.NoError(t, bundle.Pack(fstest.MapFS{"main.sh": {Data: code}}, &zipped))
+	m.Blobs["/blobs/code"] = zipped.Bytes()
 
 	ctx, cancel := context.WithCancel(t.Context())
 	type ending struct {
@@ -99,14 +126,21 @@ func TestAHostAtWork(t *testing.T) {
 			ws.Send(&wire.Welcome{Session: "s", Epoch: 1, ServerTime: time.Now(), HeartbeatS: 10, LeaseTTLS: 60, ReassignAfterS: 300, LogWindowBytes: 1 << 20}, f.ID)
 		case *wire.Inventory:
 			require.Len(t, body.GPUs, 2)
+			assert.Equal(t, runtime, body.Runtimes[0].Name)
 			ws.Send(&wire.Ack{Ok: true}, f.ID)
 			now := time.Now().Unix()
 			ws.Send(&wire.Manifest{JWS: m.Sign(wire.TypManifest, &wire.ManifestClaims{
 				Iss: wire.Issuer, Aud: marketplace.HostID, JTI: rand.Text(), Iat: now, Nbf: now, Exp: now + 600, JobID: jobID, Attempt: 1,
-				LeaseTTLMs: 60_000, ReassignAfterMs: 300_000, Kind: wire.ManifestClaimsKindCommand, Argv: []string{"simulate", "log hello"},
-				GPUs: wire.ManifestGPUs{UUIDs: []string{body.GPUs[1].UUID}}, Limits: wire.ManifestLimits{MaxRuntimeMs: 60_000},
-				Network: wire.ManifestNetwork{Mode: "none"}, Isolation: wire.ManifestIsolation{Min: "none"},
+				LeaseTTLMs: 60_000, ReassignAfterMs: 300_000, Kind: wire.ManifestClaimsKindBundle, Argv: argv,
+				Bundle: &wire.ManifestBundle{URL: "/blobs/code", Size: int64(zipped.Len()), SHA256: sumOf(zipped.Bytes())},
+				GPUs:   wire.ManifestGPUs{UUIDs: []string{body.GPUs[1].UUID}}, Limits: wire.ManifestLimits{MaxRuntimeMs: 60_000},
+				Network: wire.ManifestNetwork{Mode: "none"}, Isolation: wire.ManifestIsolation{Min: wire.ManifestIsolationMin(isolation)},
+				Outputs: []string{"outputs/**"},
 			})}, "")
+		case *wire.Reject:
+			require.Fail(t, "rejected", body.Detail)
+		case *wire.UploadRequest:
+			ws.Send(&wire.Upload{JobID: body.JobID, Attempt: body.Attempt, Files: []wire.UploadTarget{{Path: body.Files[0].Path, Method: "PUT", URL: "/blobs/result"}}}, f.ID)
 		case *wire.Finished:
 			finished = body
 			ws.Send(&wire.Ack{Ok: true}, f.ID)
@@ -116,16 +150,26 @@ func TestAHostAtWork(t *testing.T) {
 			}
 		}
 	}
+	require.Empty(t, finished.Reason, finished.Detail)
 	assert.Equal(t, "hello\n", log)
 	assert.Zero(t, *finished.ExitCode)
-	sum := sha256.Sum256([]byte(log))
-	assert.Equal(t, hex.EncodeToString(sum[:]), finished.Log.SHA256)
+	assert.Equal(t, sumOf([]byte(log)), finished.Log.SHA256)
+	require.Len(t, finished.Artifacts, 1)
+	assert.Len(t, m.Blob("/blobs/result"), 10)
 
 	cancel()
 	assert.Equal(t, wire.CloseLeaving, ws.ClosedBy())
 	e := <-ended
 	assert.Zero(t, e.code, e.stderr)
 	assert.Contains(t, e.stderr, "job accepted")
+	left, err := os.ReadDir(filepath.Join(home, "attempts"))
+	require.NoError(t, err)
+	assert.Empty(t, left)
+}
+
+func sumOf(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
 }
 
 func TestDoctorNamesWhatIsWrongAndHowToFixIt(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -31,7 +32,8 @@ const (
 // Marketplace is a running server.
 type Marketplace struct {
 	URL     string
-	Sockets chan *Socket // the WebSockets that agents open
+	Sockets chan *Socket      // the WebSockets that agents open
+	Blobs   map[string][]byte // by path, for GET; PUT adds to them
 
 	t      testing.TB
 	key    ed25519.PrivateKey
@@ -48,12 +50,14 @@ func New(t testing.TB) *Marketplace {
 	t.Helper()
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	require.NoError(t, err)
-	m := &Marketplace{t: t, key: key, Sockets: make(chan *Socket, 100)}
+	m := &Marketplace{t: t, key: key, Sockets: make(chan *Socket, 100), Blobs: map[string][]byte{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("POST /api/hosts/register", m.register)
 	mux.HandleFunc("POST /api/agent/token", m.token)
 	mux.HandleFunc("GET /ws/agent", m.socket)
+	mux.HandleFunc("GET /blobs/", func(w http.ResponseWriter, r *http.Request) { _, _ = w.Write(m.Blob(r.URL.Path)) })
+	mux.HandleFunc("PUT /blobs/", m.put)
 	m.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		m.mu.Lock()
 		refuse := m.refuse
@@ -105,6 +109,21 @@ func (m *Marketplace) Sign(typ string, claims any) string {
 	out, err := jws.CompactSerialize()
 	assert.NoError(m.t, err)
 	return out
+}
+
+// Blob is what lies at a path.
+func (m *Marketplace) Blob(path string) []byte {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.Blobs[path]
+}
+
+func (m *Marketplace) put(_ http.ResponseWriter, r *http.Request) {
+	data, err := io.ReadAll(r.Body)
+	assert.NoError(m.t, err)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.Blobs[r.URL.Path] = data
 }
 
 func (m *Marketplace) public() ed25519.PublicKey { return m.key.Public().(ed25519.PublicKey) }
