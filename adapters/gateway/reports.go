@@ -211,7 +211,7 @@ func factsOf(b *wire.Inventory) domainhosts.Facts {
 		if i := domainjobs.Isolation(r.Isolation); f.Runtime == "" || i.AtLeast(best) {
 			best = i
 			f.Runtime, f.Isolation, f.Limits = r.Name, domainhosts.Isolation(r.Isolation), string(r.MemoryLimit)
-			f.Trusted = i == domainjobs.IsolationNone
+			f.Trusted = r.Trusted || i == domainjobs.IsolationNone
 		}
 	}
 	return f
