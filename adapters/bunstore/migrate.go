@@ -1,0 +1,49 @@
+package bunstore
+
+import (
+	"context"
+	"hash/fnv"
+
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+)
+
+// migrate brings the tables up to date. The two folders of migrations are written by
+// hand, with the same numbers; a test compares what comes of them. There is no way
+// back: an older program refuses nothing, because changes only add.
+func (s *Store) migrate(ctx context.Context) error {
+	files, err := s.dialect.migrations()
+	if err != nil {
+		return err
+	}
+	options := []goose.ProviderOption{goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger())}
+	if s.postgres != nil {
+		locker, err := s.migrationLock(ctx)
+		if err != nil {
+			return err
+		}
+		options = append(options, goose.WithSessionLocker(locker))
+	}
+	provider, err := goose.NewProvider(s.dialect.goose, s.write.DB, files, options...)
+	if err != nil {
+		return err
+	}
+	done, err := provider.Up(ctx)
+	for _, m := range done {
+		s.Log.InfoContext(ctx, "migrated the database", "migration", m.Source.Path)
+	}
+	return err
+}
+
+// migrationLock makes servers that start at once wait for each other. The lock is one
+// per schema, so that schemas of one database do not wait.
+func (s *Store) migrationLock(ctx context.Context) (lock.SessionLocker, error) {
+	var schema string
+	if err := s.write.NewRaw("SELECT current_schema()").Scan(ctx, &schema); err != nil {
+		return nil, err
+	}
+	h := fnv.New64a()
+	h.Write([]byte("peergpu migrations " + schema))
+	const everySecond, forMinutes = 1, 5 * 60
+	return lock.NewPostgresSessionLocker(lock.WithLockID(int64(h.Sum64())), lock.WithLockTimeout(everySecond, forMinutes))
+}
