@@ -159,10 +159,9 @@ func TestLogBytesArriveOnceAndInOrderAcrossReconnects(t *testing.T) {
 		p := w.connect()
 		w.offer(p, w.claims(jobA, 1, "bytes 300000", "wait 1m", "bytes 300000", "wait 1m", "log end"))
 		running(p)
-		p.set(func(p *peer) { p.acksLogs = false })
 		pass(30 * time.Second)
 
-		// The server had made 100,000 bytes durable when the connection broke.
+		// Of what the server had acknowledged it lost all but 100,000 bytes.
 		durable := p.received()[:100_000]
 		p.hangUp(0)
 		w.durable = durable
@@ -193,6 +192,26 @@ func TestAServerThatMissesBytesGetsThemAgain(t *testing.T) {
 		assert.Equal(t, whole, p.received())
 		p.ack(f)
 		quiet(p, time.Minute)
+	})
+}
+
+func TestTheResultComesAfterTheLastByteOfTheLog(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		defer w.start()()
+		p := w.connect()
+		p.set(func(p *peer) { p.acksLogs = false })
+		w.offer(p, w.claims(jobA, 1, "bytes 3000000"))
+		running(p)
+		expect[wire.Exited](p)
+		quiet(p, 10*time.Minute)
+		assert.Len(t, p.received(), 1<<20, "the window of welcome")
+		p.set(func(p *peer) {
+			p.acksLogs = true
+			p.send(&wire.LogAck{JobID: jobA, Attempt: 1, Offset: int64(len(p.log))}, "")
+		})
+		_, f := expect[wire.Finished](p)
+		assert.Len(t, p.received(), 3_000_000)
+		p.ack(f)
 	})
 }
 

@@ -244,14 +244,6 @@ func (j *journal) replayed(key attemptKey, jti string) string {
 	return ""
 }
 
-// usedJTI says whether a jti was seen.
-func (j *journal) usedJTI(jti string) bool {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	_, used := j.used[jti]
-	return used
-}
-
 // begin notes an attempt, with the manifest that it came by, before it is accepted.
 func (j *journal) begin(key attemptKey, jti string, expires int64, at time.Time) error {
 	return j.write(record{

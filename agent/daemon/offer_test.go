@@ -1,12 +1,14 @@
 package daemon_test
 
 import (
+	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/base64"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -169,24 +171,67 @@ func TestAGPUServesOneJobAtATime(t *testing.T) {
 	})
 }
 
+// slowToStop is a runtime whose jobs take a while to be killed, and that notices when
+// two of them run at once.
+type slowToStop struct {
+	daemon.Runtime
+	t       *testing.T
+	running atomic.Int32
+}
+
+func (s *slowToStop) Start(ctx context.Context, task daemon.Task) (daemon.Run, error) {
+	assert.EqualValues(s.t, 1, s.running.Add(1), "jobs at once")
+	run, err := s.Runtime.Start(ctx, task)
+	return slowRun{run, s}, err
+}
+
+type slowRun struct {
+	daemon.Run
+	s *slowToStop
+}
+
+func (r slowRun) Stop(ctx context.Context, grace time.Duration) error {
+	pass(1500 * time.Millisecond)
+	return r.Run.Stop(ctx, grace)
+}
+
+func (r slowRun) Cleanup() error {
+	defer r.s.running.Add(-1)
+	return r.Run.Cleanup()
+}
+
 func TestANewAttemptWaitsUntilTheOldOneIsGone(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
+		w.runtime = &slowToStop{Runtime: w.runtime, t: t}
 		defer w.start()()
 		p := w.connect()
-		w.offer(p, w.claims(jobA, 1, "ignore-term", "log old", "hang"))
+		w.offer(p, w.claims(jobA, 1, "ignore-term", "hang"))
 		running(p)
 		// The server gave the job up and, of all hosts, chose this one again.
-		w.offer(p, w.claims(jobA, 2, "log new", "wait 1m"))
-		expect[wire.Accept](p)
-		p.set(func(p *peer) { p.log = nil })
-		exited, _ := expect[wire.Exited](p)
-		if exited.Attempt == 1 { // of the old one, on its way before it was dropped
-			exited, _ = expect[wire.Exited](p)
+		w.offer(p, w.claims(jobA, 2, "wait 1m"))
+		var last *wire.Finished
+		for last == nil {
+			switch f := <-p.frames; body := f.Body.(type) {
+			case *wire.Exited:
+				assert.Equal(t, 2, body.Attempt, "of the old one nobody wants to hear")
+			case *wire.Finished:
+				last = body
+				p.ack(f)
+			}
 		}
-		assert.Equal(t, 2, exited.Attempt)
-		finished, f := expect[wire.Finished](p)
-		assert.Equal(t, 2, finished.Attempt)
-		p.ack(f)
+		assert.Equal(t, 2, last.Attempt)
+		assert.Empty(t, last.Reason)
+		// The next job on the GPU of one that is being cancelled waits as well.
+		w.offer(p, w.claims(jobA, 3, "ignore-term", "hang"))
+		running(p)
+		w.cancel(p, jobA, 3)
+		w.offer(p, w.claims(jobB, 1, "wait 1m"))
+		for ended := 0; ended < 2; {
+			if f := <-p.frames; wire.TypeOf(f.Body) == "finished" {
+				ended++
+				p.ack(f)
+			}
+		}
 	})
 }
 

@@ -1139,9 +1139,6 @@ type PolicyClaims struct {
 	// MaxRuntimeMs 0: no limit of the platform's.
 	MaxRuntimeMs int64 `json:"max_runtime_ms"`
 
-	// MinAgentVersion Semantic version; an older agent warns its owner.
-	MinAgentVersion string `json:"min_agent_version"`
-
 	// Nbf Seconds since 1970.
 	Nbf int64 `json:"nbf"`
 
