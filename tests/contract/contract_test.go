@@ -1,16 +1,34 @@
 package contract
 
 import (
+	"path/filepath"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
+	"github.com/peergpu/peergpu/adapters/bunstore"
 	"github.com/peergpu/peergpu/adapters/memory"
 	"github.com/peergpu/peergpu/adapters/system"
 	"github.com/peergpu/peergpu/ports"
+	"github.com/peergpu/peergpu/tests/testkit"
 )
 
 // storages is every adapter that stores.
 var storages = map[string]func(*testing.T) Storage{
 	"memory": func(*testing.T) Storage { return memory.New(memory.Options{Clock: system.Clock{}, IDs: &ids}) },
+	"bun/SQLite": func(t *testing.T) Storage {
+		return database(t, "sqlite://"+filepath.Join(t.TempDir(), "peergpu.db"))
+	},
+	"bun/Postgres": func(t *testing.T) Storage { return database(t, testkit.Postgres(t)) },
+}
+
+// database opens a store, which is closed with the test.
+func database(t *testing.T, url string) *bunstore.Store {
+	t.Helper()
+	s, err := bunstore.Open(t.Context(), url, bunstore.Options{Clock: system.Clock{}, IDs: &ids})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	return s
 }
 
 func TestStorage(t *testing.T) {
@@ -34,6 +52,22 @@ func TestMemoryLeader(t *testing.T) {
 	Leader(t, func(*testing.T) (a, b ports.Leader) {
 		l := memory.NewLeader()
 		return l, l
+	})
+}
+
+func TestSQLiteLeader(t *testing.T) {
+	t.Parallel()
+	Leader(t, func(t *testing.T) (a, b ports.Leader) {
+		s := database(t, "sqlite://:memory:")
+		return s.Leader(), s.Leader()
+	})
+}
+
+func TestPostgresLeader(t *testing.T) {
+	t.Parallel()
+	Leader(t, func(t *testing.T) (a, b ports.Leader) {
+		url := testkit.Postgres(t)
+		return database(t, url).Leader(), database(t, url).Leader()
 	})
 }
 
