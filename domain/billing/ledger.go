@@ -56,7 +56,7 @@ const (
 type Transaction struct {
 	ID       domain.ID
 	Kind     Kind
-	Key      string // unique: what it is posted for, such as settle:<job>:<attempt>
+	Key      string // unique: what it is posted for, such as settle:<job>
 	Currency string // ISO 4217
 	Job      domain.ID
 	Memo     string
