@@ -25,6 +25,7 @@ func (doctorCommand) Help() string {
 // unfit is an error that was shown already.
 type unfit struct{ failed int }
 
+// Error counts them, for a log.
 func (u *unfit) Error() string { return fmt.Sprintf("%d checks failed", u.failed) }
 
 // examination writes findings and counts those that are bad.
@@ -33,16 +34,19 @@ type examination struct {
 	failed int
 }
 
+// ok is for what is as it should be.
 func (e *examination) ok(what, found string) { e.line("ok", what, found, "") }
 
 // warn is for what works, and could work better.
 func (e *examination) warn(what, found, fix string) { e.line("warn", what, found, fix) }
 
+// fail is for what keeps jobs from running.
 func (e *examination) fail(what string, err error, fix string) {
 	e.failed++
 	e.line("FAIL", what, err.Error(), fix)
 }
 
+// line shows one finding, and below it what to do about it.
 func (e *examination) line(verdict, what, found, fix string) {
 	fmt.Fprintf(e.p.stdout, "%-4s  %-9s %s\n", verdict, what, found)
 	if fix != "" {
@@ -80,6 +84,8 @@ func (doctorCommand) Run(p *program) error {
 	return nil
 }
 
+// identity checks that this folder belongs to a host, and that nobody else can read its
+// key.
 func (e *examination) identity() *daemon.Identity {
 	id, err := daemon.LoadIdentity(e.p.home)
 	switch {
@@ -169,6 +175,7 @@ func (e *examination) sandbox(s settings) {
 // littleDisk is what a job hardly gets by with.
 const littleDisk = 5 << 30
 
+// disk checks the room for jobs.
 func (e *examination) disk() {
 	free, err := daemon.FreeDisk(e.p.home)
 	switch {
@@ -181,6 +188,7 @@ func (e *examination) disk() {
 	}
 }
 
+// gpus lists the devices, and says where jobs would not get them.
 func (e *examination) gpus(s settings) {
 	ctx, cancel := context.WithTimeout(e.p.ctx, 30*time.Second)
 	defer cancel()

@@ -87,6 +87,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 	return execute(ctx, parser, &c, args, stdout, stderr)
 }
 
+// execute runs the command that the arguments name: 2 is a command line that is not
+// understood, 1 a command that failed.
 func execute(ctx context.Context, parser *kong.Kong, c *cli, args []string, stdout, stderr io.Writer) int {
 	selected, err := parser.Parse(args)
 	if err != nil {

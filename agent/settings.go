@@ -118,6 +118,7 @@ func loadSettings(home string) (settings, error) {
 	return s, nil
 }
 
+// check finds what is well-formed and makes no sense.
 func (s settings) check() error {
 	if s.Server == "" {
 		return errors.New("server is missing")
@@ -148,6 +149,7 @@ func (s settings) check() error {
 	return nil
 }
 
+// policy is the section as the daemon takes it.
 func (p policySection) policy() daemon.Policy {
 	return daemon.Policy{
 		Kinds: p.Kinds, Networks: p.Networks, MaxRuntime: time.Duration(p.MaxRuntime), MaxMemoryMB: p.MaxMemoryMB,

@@ -88,6 +88,8 @@ func (d *Daemon) restoreAttempt(key attemptKey, b begun, r result, ended bool) (
 	return a, nil
 }
 
+// bareAttempt is what new and restored attempts have in common. A report that the server
+// calls stale drops the attempt, whichever report it is.
 func (d *Daemon) bareAttempt(key attemptKey) *attempt {
 	a := &attempt{
 		d: d, key: key, dir: filepath.Join(d.cfg.Dir, "attempts", fmt.Sprintf("%s-%d", key.Job, key.Attempt)),
@@ -99,6 +101,7 @@ func (d *Daemon) bareAttempt(key attemptKey) *attempt {
 	return a
 }
 
+// logPath is where the spool lies.
 func (a *attempt) logPath() string { return filepath.Join(a.dir, "log") }
 
 // stop orders the attempt to end. A later order only makes it faster.
@@ -133,6 +136,7 @@ func (a *attempt) stopped() *order {
 	return &o
 }
 
+// setState is what the next hello will say.
 func (a *attempt) setState(s wire.HeldAttemptState) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

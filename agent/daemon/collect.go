@@ -21,6 +21,7 @@ import (
 // errTooMuch is a job whose results are over its limits.
 type errTooMuch struct{ detail string }
 
+// Error is a sentence for the renter.
 func (e *errTooMuch) Error() string { return e.detail }
 
 // collection is what a job left.
@@ -86,6 +87,8 @@ var (
 	errNotRegular = errors.New("not a regular file")
 )
 
+// sumFile reads a file once, for its size and its sum, and never more than there is room
+// for.
 func sumFile(root *os.Root, name string, room int64, bounded bool) (wire.Artifact, error) {
 	f, err := openRegular(root, name)
 	if err != nil {
@@ -135,6 +138,8 @@ func matchAny(globs []string, name string) bool {
 	})
 }
 
+// match works on the parts of both paths. It tries every length for **, of which
+// validGlob allows a few only.
 func match(glob, name []string) bool {
 	switch {
 	case len(glob) == 0:

@@ -76,6 +76,7 @@ func jitter(most time.Duration) time.Duration {
 	return rand.N(most)
 }
 
+// seconds turns what the protocol says in seconds into a duration.
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
 // session connects once and serves until the connection is lost. It says whether the
@@ -255,16 +256,19 @@ type serverTime struct {
 	boot time.Duration
 }
 
+// set notes what the server said, and when by the steady clock.
 func (s *serverTime) set(at time.Time, boot time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.at, s.boot = at, boot
 }
 
+// now is the server's time, if it is known.
 func (s *serverTime) now(boot time.Duration) (time.Time, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.at.Add(boot - s.boot), !s.at.IsZero()
 }
 
+// forget makes the next token request ask for the time anew.
 func (s *serverTime) forget() { s.set(time.Time{}, 0) }

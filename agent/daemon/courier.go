@@ -47,6 +47,7 @@ type report struct {
 	reply chan wire.Frame
 }
 
+// newCourier makes one without a spool; the attempt sets it before anything is sent.
 func newCourier(key attemptKey, clock Clock, log *slog.Logger, stale func()) *courier {
 	return &courier{key: key, clock: clock, log: log, stale: stale, wake: make(chan struct{}, 1)}
 }
@@ -217,6 +218,7 @@ func (c *courier) nextChunk(s *session) (n int, from int64, ready bool) {
 // logBuffer is what sending logs needs again and again; it grows with the first log.
 type logBuffer struct{ data, frame []byte }
 
+// sendLog sends n bytes of the spool from an offset on.
 func (c *courier) sendLog(s *session, buf *logBuffer, n int, from int64) error {
 	if cap(buf.data) < n {
 		buf.data = make([]byte, n)
@@ -240,6 +242,7 @@ func (c *courier) sendLog(s *session, buf *logBuffer, n int, from int64) error {
 	return s.write(true, buf.frame)
 }
 
+// takeProgress is the progress to send, when it is due.
 func (c *courier) takeProgress(due bool) *wire.Phase {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -251,6 +254,7 @@ func (c *courier) takeProgress(due bool) *wire.Phase {
 	return p
 }
 
+// hasProgress says that some waits for its time.
 func (c *courier) hasProgress() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

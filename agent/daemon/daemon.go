@@ -114,6 +114,7 @@ func New(cfg Config, ports Ports) (*Daemon, error) {
 	return d, nil
 }
 
+// withDefaults fills in what was left open.
 func (c Config) withDefaults() Config {
 	def := func(d *time.Duration, value time.Duration) {
 		if *d == 0 {
@@ -243,12 +244,14 @@ func (d *Daemon) all() []*attempt {
 	return list
 }
 
+// find is the attempt that is held under a key, or nil.
 func (d *Daemon) find(key attemptKey) *attempt {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.attempts[key]
 }
 
+// forget is the end of an attempt here.
 func (d *Daemon) forget(a *attempt) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -58,6 +58,7 @@ func (a *attempt) prepare(ctx context.Context) (Task, *wire.Exit) {
 	return task, nil
 }
 
+// phase makes the frame for a step of progress.
 func (a *attempt) phase(name wire.PhaseName, done, total int64) *wire.Phase {
 	return &wire.Phase{JobID: a.key.Job, Attempt: a.key.Attempt, Name: name, Done: done, Total: total}
 }
@@ -110,6 +111,8 @@ func (a *attempt) fetch(ctx context.Context, task *Task) *wire.Exit {
 	return nil
 }
 
+// unpack turns the ZIP into the working folder. What is wrong with the ZIP is the
+// renter's fault and said in the words that the server would use; the rest is ours.
 func (a *attempt) unpack(zip, dir string) *wire.Exit {
 	f, err := os.Open(zip)
 	if err != nil {
@@ -194,6 +197,7 @@ func (a *attempt) deliver(dir string, exit wire.Exit) ([]wire.Artifact, wire.Exi
 	return found.files, exit
 }
 
+// joinSentences puts two details into one.
 func joinSentences(a, b string) string {
 	if a == "" {
 		return b
@@ -231,6 +235,7 @@ func (u *upload) batch(ctx context.Context, files []wire.Artifact) (err error) {
 	return err
 }
 
+// once is one try of a batch.
 func (u *upload) once(ctx context.Context, files []wire.Artifact) error {
 	key := u.a.key
 	answer, err := u.a.courier.tell(&wire.UploadRequest{JobID: key.Job, Attempt: key.Attempt, Files: files}).await(ctx)
@@ -263,6 +268,8 @@ func (u *upload) once(ctx context.Context, files []wire.Artifact) error {
 	return refusal(answer)
 }
 
+// put sends one file, opened as carefully as when it was summed. The server compares the
+// sum, so a file that changed in between is noticed there.
 func (u *upload) put(ctx context.Context, to wire.UploadTarget, file wire.Artifact) error {
 	f, err := openRegular(u.root, file.Path)
 	if err != nil {

@@ -97,6 +97,7 @@ func keyed(path, key string) string {
 	return ""
 }
 
+// kilobytes reads "123 kB" of /proc as bytes.
 func kilobytes(s string) int64 {
 	n, _ := strconv.ParseInt(strings.TrimSuffix(s, " kB"), 10, 64)
 	return n << 10
@@ -125,6 +126,7 @@ func cpuTimes() (total, idle uint64) {
 	return total, idle
 }
 
+// wireGPUs puts devices into the words of the protocol.
 func wireGPUs(gpus []GPU) []wire.GPU {
 	out := make([]wire.GPU, len(gpus))
 	for i, g := range gpus {
@@ -141,6 +143,7 @@ func wireGPUs(gpus []GPU) []wire.GPU {
 // real ones.
 const SimulatedDriver = "simulated"
 
+// runtimeFacts says how jobs run here, and what the owner allows them.
 func runtimeFacts(info RuntimeInfo, r Report, cfg Config) wire.RuntimeFacts {
 	f := wire.RuntimeFacts{
 		Name: info.Name, Isolation: wire.RuntimeFactsIsolation(info.Isolation), Version: r.Version,

@@ -36,8 +36,10 @@ type attemptKey struct {
 	Attempt int
 }
 
+// String is for logs.
 func (k attemptKey) String() string { return fmt.Sprintf("%s/%d", k.Job, k.Attempt) }
 
+// wire is the key in a frame.
 func (k attemptKey) wire() wire.Attempt { return wire.Attempt{JobID: k.Job, Attempt: k.Attempt} }
 
 // seen is the replay log's memory of a job.
@@ -115,6 +117,7 @@ func (j *journal) load(path string) error {
 	return nil
 }
 
+// parseRecord reads a line without its line feed, and believes it only if the sum fits.
 func parseRecord(line []byte) (record, error) {
 	var r record
 	var sum uint32
@@ -130,6 +133,7 @@ func parseRecord(line []byte) (record, error) {
 	return r, json.Unmarshal(line[9:], &r)
 }
 
+// appendRecord writes a line. JSON escapes line feeds, so a record is one line.
 func appendRecord(dst []byte, r record) ([]byte, error) {
 	data, err := json.Marshal(r)
 	if err != nil {
@@ -210,6 +214,7 @@ func (j *journal) compact(path string, now time.Time) error {
 // neither must any later one: the file's end is not known any more.
 func (j *journal) write(r record) error { return j.add(r, true) }
 
+// add writes a line, and takes it into memory only once it is as durable as asked for.
 func (j *journal) add(r record, durable bool) error {
 	line, err := appendRecord(nil, r)
 	if err != nil {

@@ -119,6 +119,7 @@ func (d *Daemon) beat(ctx context.Context, s *session) {
 	}
 }
 
+// heartbeat is one sign of life, with the latest load.
 func (d *Daemon) heartbeat(seq int64) *wire.Heartbeat {
 	b := &wire.Heartbeat{
 		Seq: seq, DiskFreeMB: freeBytes(d.cfg.Dir) / mib, Attempts: len(d.all()),

@@ -70,6 +70,7 @@ func (d *Daemon) handshake(ctx context.Context, conn Conn) (*session, error) {
 	return s, nil
 }
 
+// readText reads a frame of the handshake.
 func readText(conn Conn) (wire.Frame, error) {
 	binary, data, err := conn.Read()
 	if err != nil {
@@ -106,6 +107,7 @@ func (s *session) answer(f wire.Frame) {
 	}
 }
 
+// send encodes and writes a frame.
 func (s *session) send(f wire.Frame) error {
 	data, err := wire.Encode(f)
 	if err != nil {
@@ -121,6 +123,7 @@ func (s *session) write(binary bool, data []byte) error {
 	return s.conn.Write(binary, data)
 }
 
+// close ends the connection; the reader notices and cleans up.
 func (s *session) close(code int, reason string) { _ = s.conn.Close(code, reason) }
 
 // end marks the session as over.
@@ -133,6 +136,7 @@ type link struct {
 	changed chan struct{}
 }
 
+// newLink is a link without a session.
 func newLink() *link { return &link{changed: make(chan struct{})} }
 
 // set makes s the present session; nil is none.

@@ -129,6 +129,7 @@ func (s *spool) thin() {
 	s.marks = kept
 }
 
+// count takes kept bytes into the sums; the lock is held.
 func (s *spool) count(p []byte) {
 	s.sum.Write(p)
 	s.size += int64(len(p))
@@ -168,6 +169,7 @@ func (s *spool) release() {
 	s.wakeWriter()
 }
 
+// wakeWriter lets a Write that waits look again; the lock is held.
 func (s *spool) wakeWriter() {
 	if s.roomy != nil {
 		close(s.roomy)

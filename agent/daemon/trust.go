@@ -26,8 +26,10 @@ type rejection struct {
 	Detail string
 }
 
+// Error gives reason and detail in one line.
 func (r *rejection) Error() string { return string(r.Reason) + ": " + r.Detail }
 
+// reject makes a rejection. What comes from outside is quoted and cut in its detail.
 func reject(reason wire.RejectReason, format string, args ...any) *rejection {
 	return &rejection{Reason: reason, Detail: fmt.Sprintf(format, args...)}
 }
@@ -172,6 +174,8 @@ type protectedHeader struct {
 	Typ string `json:"typ"`
 }
 
+// headerOf reads the header with the strictness of claims: it decides how the rest is
+// judged.
 func headerOf(signed string) (h protectedHeader, err error) {
 	if len(signed) > wire.MaxText {
 		return h, fmt.Errorf("it is over %d bytes", wire.MaxText)
@@ -192,6 +196,8 @@ func headerOf(signed string) (h protectedHeader, err error) {
 // unverified is the payload of a JWS whose key is inside it. Pinning alone may use it.
 func unverified(signed string) ([]byte, error) { return segment(signed, 1) }
 
+// segment decodes one of the three parts of a compact JWS. Strict base64 leaves each
+// signature one form only.
 func segment(signed string, i int) ([]byte, error) {
 	parts := bytes.Split([]byte(signed), []byte("."))
 	if len(parts) != 3 {

@@ -83,6 +83,7 @@ func (s *Server) post(ctx context.Context, path string, body, answer any) error 
 	return nil
 }
 
+// do sends a request; the answer's body is the caller's to close.
 func (s *Server) do(ctx context.Context, method, path string, body []byte) (*http.Response, error) {
 	request, err := http.NewRequestWithContext(ctx, method, s.base.String()+path, bytes.NewReader(body))
 	if err != nil {

@@ -52,6 +52,7 @@ func New(server string) (*Transfer, error) {
 	return &Transfer{base: base, client: client, Pause: fetchPause}, nil
 }
 
+// transport has a timeout for each step, and none for the whole: files may be large.
 func transport() *http.Transport {
 	return &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
@@ -212,9 +213,13 @@ func plain(err error) error {
 // brokenError is a failure that may pass.
 type brokenError struct{ err error }
 
+// Error is that of the cause.
 func (b *brokenError) Error() string { return b.err.Error() }
+
+// Unwrap gives the cause.
 func (b *brokenError) Unwrap() error { return b.err }
 
+// temporary says that trying again may help.
 func temporary(err error) bool {
 	var broken *brokenError
 	if errors.As(err, &broken) {
@@ -224,6 +229,7 @@ func temporary(err error) bool {
 	return errors.As(err, &refused) && (refused.Status >= 500 || refused.Status == http.StatusTooManyRequests)
 }
 
+// wait lets time pass, unless ctx ends first.
 func wait(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

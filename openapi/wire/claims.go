@@ -72,6 +72,8 @@ func exact(d *json.Decoder, t reflect.Type, at string) error {
 	return fmt.Errorf("%s: not a %s", at, t.Kind())
 }
 
+// exactStruct reads the rest of an object whose fields are known. A field is taken off
+// the list when it comes: the second of a name is then as unknown as a wrong one.
 func exactStruct(d *json.Decoder, t reflect.Type, at string) error {
 	fields := map[string]reflect.Type{}
 	required := map[string]bool{}
@@ -103,6 +105,7 @@ func exactStruct(d *json.Decoder, t reflect.Type, at string) error {
 	return err
 }
 
+// exactMap reads the rest of an object whose keys are free.
 func exactMap(d *json.Decoder, t reflect.Type, at string) error {
 	seen := map[string]bool{}
 	for d.More() {
@@ -122,6 +125,7 @@ func exactMap(d *json.Decoder, t reflect.Type, at string) error {
 	return err
 }
 
+// key reads the name of a field.
 func key(d *json.Decoder, at string) (string, error) {
 	token, err := d.Token()
 	if err != nil {
@@ -134,6 +138,7 @@ func key(d *json.Decoder, at string) (string, error) {
 	return name, nil
 }
 
+// isA says what kind of value a token is.
 func isA[T any](token json.Token) bool {
 	_, ok := token.(T)
 	return ok
