@@ -98,6 +98,7 @@ type jobsDeps struct {
 	Channels  ports.Channels
 	Live      ports.Live
 	Vault     ports.Vault
+	Users     ports.Users
 	Bus       ports.Bus
 	Log       *slog.Logger
 	Settings  jobs.Settings
@@ -106,7 +107,7 @@ type jobsDeps struct {
 func newJobs(d jobsDeps) *jobs.Service {
 	s := jobs.New(jobs.Deps{
 		Clock: d.Clock, IDs: d.IDs, Jobs: d.Jobs, Logs: d.Logs, Artifacts: d.Artifacts, Blobs: d.Blobs, Bundles: d.Bundles,
-		Offers: d.Offers, Funds: d.Funds, Channels: d.Channels, Live: d.Live, Vault: d.Vault, Log: d.Log,
+		Offers: d.Offers, Funds: d.Funds, Channels: d.Channels, Live: d.Live, Vault: d.Vault, Users: d.Users, Log: d.Log,
 	}, d.Settings)
 	s.Subscribe(d.Bus)
 	return s

@@ -126,10 +126,10 @@ type Bundles interface {
 
 // Funds is money as jobs sees it.
 type Funds interface {
-	// Hold sets the amount aside for the job. Too little credit is PaymentRequired
-	// insufficient_funds. Holding twice for one job with the same amount changes
-	// nothing.
-	Hold(ctx context.Context, job, renter domain.ID, amount domain.Micros) error
+	// Hold sets the amount aside for the job and gives what is held. Too little credit is
+	// PaymentRequired insufficient_funds. Holding again for one job changes nothing and
+	// gives what is held already, whatever the amount.
+	Hold(ctx context.Context, job, renter domain.ID, amount domain.Micros) (held domain.Micros, err error)
 	// Release gives the whole hold of a job that was never stored back. Releasing twice,
 	// or what was never held, changes nothing.
 	Release(ctx context.Context, job, renter domain.ID) error

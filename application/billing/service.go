@@ -5,6 +5,7 @@ package billing
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -97,9 +98,14 @@ func (s *Service) post(ctx context.Context, tx billing.Transaction) error {
 	return s.Ledger.Post(ctx, tx)
 }
 
-// Hold sets money aside for a job.
-func (s *Service) Hold(ctx context.Context, job, renter domain.ID, amount domain.Micros) error {
-	return s.post(ctx, billing.HoldFor(job, renter, amount))
+// Hold sets money aside for a job and tells how much is: what was held for it before
+// stays, although prices have changed since.
+func (s *Service) Hold(ctx context.Context, job, renter domain.ID, amount domain.Micros) (domain.Micros, error) {
+	err := s.post(ctx, billing.HoldFor(job, renter, amount))
+	if domain.CodeOf(err) == "key_reused" {
+		return s.held(ctx, job)
+	}
+	return amount, err
 }
 
 // Release gives the hold of a job back whole, if there is one and nothing settled it.
@@ -199,6 +205,7 @@ func (s *Service) sweepHolds(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var failed []error // of one job, and no reason to leave the others
 	for _, hold := range open {
 		end, err := s.Endings.Of(ctx, hold.Job)
 		switch {
@@ -208,10 +215,10 @@ func (s *Service) sweepHolds(ctx context.Context) error {
 			err = s.settle(ctx, hold.Job, end)
 		}
 		if err != nil {
-			return err
+			failed = append(failed, err)
 		}
 	}
-	return nil
+	return errors.Join(failed...)
 }
 
 // Statement is a job's money, line by line.
@@ -226,6 +233,42 @@ type Statement struct {
 func (s *Service) JobStatement(ctx context.Context, job domain.ID) (Statement, error) {
 	lines, err := s.Ledger.List(ctx, ports.LedgerFilter{Job: job}, ports.Page{Limit: 100})
 	return Statement{Job: job, Lines: lines, Currency: s.settings.Currency}, err
+}
+
+// settledPage is how many transactions are looked through at a time.
+const settledPage = 200
+
+// Settlements lists what ended the holds of the account that asks, newest first: the
+// settlements and releases of jobs that it rented, or with asHost the settlements of
+// those that it earned from.
+func (s *Service) Settlements(ctx context.Context, who domain.Actor, asHost bool, p ports.Page) ([]billing.Transaction, error) {
+	if err := who.Allow(domain.ScopeBillingRead); err != nil {
+		return nil, err
+	}
+	// A settlement that uses a hold up whole does not touch the wallet, but ends the hold.
+	account := billing.Hold(who.User)
+	if asHost {
+		account = billing.HostPending(who.User)
+	}
+	var found []billing.Transaction
+	for page := (ports.Page{After: p.After, Limit: settledPage}); ; {
+		list, err := s.Ledger.List(ctx, ports.LedgerFilter{Account: account}, page)
+		if err != nil {
+			return nil, err
+		}
+		for _, tx := range list {
+			if tx.Kind != billing.KindSettle && tx.Kind != billing.KindRelease {
+				continue
+			}
+			if found = append(found, tx); len(found) == p.Limit {
+				return found, nil
+			}
+		}
+		if len(list) < page.Limit {
+			return found, nil
+		}
+		page.After = list[len(list)-1].ID
+	}
 }
 
 // History lists the transactions of the account that asks, newest first: those that

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"path"
 	"time"
 
 	"github.com/peergpu/peergpu/domain"
@@ -75,7 +76,7 @@ func (s *Service) checkFiles(ctx context.Context, ref Ref, files []File) error {
 	for _, f := range files {
 		sum, err := hex.DecodeString(f.SHA256)
 		switch {
-		case !jobs.LocalPath(f.Path) || len(f.Path) > 1024:
+		case !jobs.LocalPath(f.Path) || path.Clean(f.Path) != f.Path || f.Path == "." || len(f.Path) > 1024:
 			return domain.Invalid("invalid_path", "%q is no path below the working folder", f.Path)
 		case seen[f.Path]:
 			return domain.Invalid("duplicate_path", "%q is announced twice", f.Path)

@@ -62,7 +62,7 @@ type book struct {
 	lines   int64
 	answer  func(Position)
 	armed   bool
-	stale   bool
+	closed  bool // storage knows more: open it anew
 }
 
 func (b *book) size() int64 { return b.stored + int64(len(b.pending)) }
@@ -86,7 +86,7 @@ func (k *books) close(job domain.ID, attempt int) {
 	defer k.mu.Unlock()
 	if b := k.open[Ref{job, attempt}]; b != nil {
 		b.mu.Lock()
-		b.stale = true
+		b.closed = true
 		b.mu.Unlock()
 		delete(k.open, b.ref)
 	}
@@ -97,7 +97,7 @@ func (k *books) close(job domain.ID, attempt int) {
 // belong to the callee. It blocks while too much waits to be stored: back-pressure
 // reaches the job.
 func (s *Service) AppendLog(ctx context.Context, who domain.Actor, ref Ref, offset int64, at time.Time, data []byte, answer func(Position)) error {
-	b, err := s.book(ctx, who, ref)
+	b, err := s.locked(ctx, who, ref)
 	if errors.Is(err, jobs.ErrStale) {
 		answer(Position{Stale: true})
 		return nil
@@ -105,13 +105,8 @@ func (s *Service) AppendLog(ctx context.Context, who domain.Actor, ref Ref, offs
 	if err != nil {
 		return err
 	}
-	b.mu.Lock()
 	b.answer = answer
 	switch size := b.size(); {
-	case b.stale:
-		b.mu.Unlock()
-		answer(Position{Stale: true})
-		return nil
 	case offset > size:
 		stored := b.stored
 		b.mu.Unlock()
@@ -150,6 +145,22 @@ func (s *Service) AppendLog(ctx context.Context, who domain.Actor, ref Ref, offs
 		})
 	}
 	return nil
+}
+
+// locked is the open log of an attempt that the host holds, with b.mu held. One that
+// was closed since it was found is opened anew, or found to be stale.
+func (s *Service) locked(ctx context.Context, who domain.Actor, ref Ref) (*book, error) {
+	for {
+		b, err := s.book(ctx, who, ref)
+		if err != nil {
+			return nil, err
+		}
+		b.mu.Lock()
+		if !b.closed {
+			return b, nil
+		}
+		b.mu.Unlock()
+	}
 }
 
 // take adds bytes to the open log and shows them. b.mu is held.

@@ -1,6 +1,8 @@
 package jobs
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,19 +18,21 @@ type fleet struct {
 	mu      sync.Mutex
 	index   *jobs.Index
 	waiting *jobs.Waiting
+	parked  map[domain.ID]placement              // who waits, with what it asks for
 	offers  map[domain.ID]ports.Offer            // by device
 	byHost  map[domain.ID]map[domain.ID]struct{} // host → devices
 	jobs    map[domain.ID]domain.ID              // device → job that has it
 	ready   map[domain.ID]struct{}               // hosts with news for those who wait
 	doubt   bool                                 // occupancy has to be read again
+	touched map[domain.ID]struct{}               // devices that changed while it is read; nil: it is not
 	news    chan struct{}
 }
 
 func newFleet() *fleet {
 	return &fleet{
-		index: jobs.NewIndex(), waiting: jobs.NewWaiting(), offers: map[domain.ID]ports.Offer{},
-		byHost: map[domain.ID]map[domain.ID]struct{}{},
-		jobs:   map[domain.ID]domain.ID{}, ready: map[domain.ID]struct{}{}, news: make(chan struct{}, 1),
+		index: jobs.NewIndex(), waiting: jobs.NewWaiting(), parked: map[domain.ID]placement{},
+		offers: map[domain.ID]ports.Offer{}, byHost: map[domain.ID]map[domain.ID]struct{}{},
+		jobs: map[domain.ID]domain.ID{}, ready: map[domain.ID]struct{}{}, news: make(chan struct{}, 1),
 	}
 }
 
@@ -36,6 +40,11 @@ func newFleet() *fleet {
 func (f *fleet) reserve(job domain.ID, r jobs.Request) (jobs.Lease, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	return f.take(job, r)
+}
+
+// take is reserve under the lock.
+func (f *fleet) take(job domain.ID, r jobs.Request) (jobs.Lease, bool) {
 	choice, ok := f.index.Match(r)
 	if !ok {
 		return jobs.Lease{}, false
@@ -46,6 +55,7 @@ func (f *fleet) reserve(job domain.ID, r jobs.Request) (jobs.Lease, bool) {
 		lease.HostName, lease.HostOwner = o.HostName, o.Owner
 		lease.Devices = append(lease.Devices, jobs.Device{ID: id, UUID: o.UUID, Model: o.GPUModel})
 		f.jobs[id] = job
+		f.touch(id)
 	}
 	f.index.Occupy(choice.Devices...)
 	return lease, true
@@ -81,10 +91,32 @@ func (f *fleet) doubtful() bool {
 	return d
 }
 
-// occupy marks exactly these devices as taken, and all others as free.
+// recounting begins to note which devices change, because what is read of them
+// meanwhile may be older.
+func (f *fleet) recounting() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.touched = map[domain.ID]struct{}{}
+}
+
+// touch notes that what is known of a device is newer than what is being read.
+func (f *fleet) touch(device domain.ID) {
+	if f.touched != nil {
+		f.touched[device] = struct{}{}
+	}
+}
+
+// occupy marks exactly these devices as taken, and all others as free, but for those
+// that changed since recounting.
 func (f *fleet) occupy(devices map[domain.ID]domain.ID) {
 	f.mu.Lock()
-	f.jobs = devices
+	for id := range f.touched {
+		delete(devices, id)
+		if job, taken := f.jobs[id]; taken {
+			devices[id] = job
+		}
+	}
+	f.jobs, f.touched = devices, nil
 	for id, o := range f.offers {
 		slot, _ := f.index.Lookup(id)
 		if _, taken := devices[id]; taken != slot.Occupied {
@@ -106,17 +138,28 @@ func (f *fleet) free(host domain.ID, devices ...domain.ID) {
 	f.index.Free(devices...)
 	for _, id := range devices {
 		delete(f.jobs, id)
+		f.touch(id)
 	}
 	f.ready[host] = struct{}{}
 	f.mu.Unlock()
 	f.signal()
 }
 
+// hosts lists those of which something is known.
+func (f *fleet) hosts() []domain.ID {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Collect(maps.Keys(f.byHost))
+}
+
 // replace sets what is known of a host's devices; those that are not named are gone.
 func (f *fleet) replace(host domain.ID, offers []ports.Offer) {
 	f.mu.Lock()
 	gone := f.byHost[host]
-	f.byHost[host] = map[domain.ID]struct{}{}
+	delete(f.byHost, host)
+	if len(offers) > 0 {
+		f.byHost[host] = map[domain.ID]struct{}{}
+	}
 	for _, o := range offers {
 		known, ok := f.index.Lookup(o.DeviceID)
 		o.Occupied = ok && known.Occupied
@@ -139,6 +182,7 @@ func (f *fleet) replace(host domain.ID, offers []ports.Offer) {
 func (f *fleet) park(job domain.ID, r jobs.Request, since time.Time) {
 	f.mu.Lock()
 	f.waiting.Park(job, r, since)
+	f.parked[job] = placement{job: job, request: r, since: since}
 	if choice, ok := f.index.Match(r); ok {
 		f.ready[choice.HostID] = struct{}{}
 	}
@@ -148,8 +192,13 @@ func (f *fleet) park(job domain.ID, r jobs.Request, since time.Time) {
 
 func (f *fleet) unpark(job domain.ID) {
 	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.leave(job)
+}
+
+func (f *fleet) leave(job domain.ID) {
 	f.waiting.Unpark(job)
-	f.mu.Unlock()
+	delete(f.parked, job)
 }
 
 func (f *fleet) waits(job domain.ID) bool {
@@ -158,22 +207,49 @@ func (f *fleet) waits(job domain.ID) bool {
 	return f.waiting.Waits(job)
 }
 
-// next takes a host with news and the jobs that it could serve, longest waiting first,
-// at most limit of them.
-func (f *fleet) next(limit int) (candidates []domain.ID, more bool) {
+// placement is a job that waits, and once a host was reserved for it, the lease.
+type placement struct {
+	job     domain.ID
+	request jobs.Request
+	since   time.Time
+	lease   jobs.Lease
+}
+
+// next takes a host with news and reserves hosts for the jobs that it could serve,
+// longest waiting first, at most limit of them. They do not wait any more.
+func (f *fleet) next(limit int) (placed []placement, more bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for host := range f.ready {
 		delete(f.ready, host)
-		for job := range f.waiting.Wake(f.index.FreeSlots(host)) {
-			candidates = append(candidates, job)
-			if len(candidates) == limit {
-				break
+		for {
+			p, ok := f.serve(host)
+			if !ok {
+				return placed, true
+			}
+			if placed = append(placed, p); len(placed) == limit {
+				f.ready[host] = struct{}{} // it may serve more
+				return placed, true
 			}
 		}
-		return candidates, true
 	}
 	return nil, false
+}
+
+// serve reserves for the job that has waited longest of those that a host could serve.
+// Reserving them one by one, and not when they are stored side by side, keeps the order.
+func (f *fleet) serve(host domain.ID) (placement, bool) {
+	for job := range f.waiting.Wake(f.index.FreeSlots(host)) {
+		p := f.parked[job]
+		lease, ok := f.take(job, p.request)
+		if !ok {
+			continue
+		}
+		f.leave(job)
+		p.lease = lease
+		return p, true
+	}
+	return placement{}, false
 }
 
 func (f *fleet) signal() {
@@ -189,10 +265,21 @@ func (f *fleet) explain(r jobs.Request) jobs.Exclusions {
 	return f.index.Explain(r)
 }
 
+// dearest is the greatest price per GPU-hour that the request could have to pay: among
+// what is free, or when nothing is, among what will be.
 func (f *fleet) dearest(r jobs.Request) (domain.Micros, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.index.Dearest(r)
+	if price, ok := f.index.Dearest(r); ok {
+		return price, ok
+	}
+	slots := make([]jobs.Slot, 0, len(f.offers))
+	for _, o := range f.offers {
+		o.Occupied = false
+		slots = append(slots, o.Slot)
+	}
+	e := jobs.Explain(slots, r)
+	return e.Dearest, e.Fits > 0
 }
 
 // match finds the best host without taking it.

@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	"io"
 	"path"
 	"time"
 
@@ -13,6 +14,8 @@ import (
 // View is a job as its renter sees it.
 type View struct {
 	jobs.Snapshot
+	At            time.Time // what grows while the job runs is as of then
+	RenterHandle  string
 	ArtifactCount int
 	ArtifactBytes int64
 	LogBytes      int64
@@ -29,18 +32,42 @@ func (s *Service) Get(ctx context.Context, who domain.Actor, id domain.ID) (View
 	if err != nil {
 		return View{}, err
 	}
-	return s.view(ctx, j)
+	return s.Show(ctx, j)
 }
 
-func (s *Service) view(ctx context.Context, j jobs.Snapshot) (View, error) {
-	v := View{Snapshot: j}
-	if j.State == jobs.Queued {
+// Show completes a job that the caller has been given by another use case, and says
+// why it waits.
+func (s *Service) Show(ctx context.Context, j jobs.Snapshot) (View, error) {
+	v, err := s.view(ctx, j)
+	if err == nil && j.State == jobs.Queued {
 		e := s.fleet.explain(s.request(ctx, j))
 		v.Waiting = &e
 	}
+	return v, err
+}
+
+// ShowAll is Show for a list. It does not say why jobs wait, because that takes a look
+// at the whole market for each of them.
+func (s *Service) ShowAll(ctx context.Context, list []jobs.Snapshot) ([]View, error) {
+	views := make([]View, len(list))
+	for i, j := range list {
+		var err error
+		if views[i], err = s.view(ctx, j); err != nil {
+			return nil, err
+		}
+	}
+	return views, nil
+}
+
+func (s *Service) view(ctx context.Context, j jobs.Snapshot) (View, error) {
+	v := View{Snapshot: j, At: s.Clock.Now()}
+	var err error
+	if v.RenterHandle, err = s.handle(ctx, j.Renter); err != nil {
+		return v, err
+	}
 	a := j.Current()
-	if a == nil {
-		return v, nil
+	if a == nil || a.StartedAt.IsZero() {
+		return v, nil // there is nothing to count yet, and a submit is answered sooner
 	}
 	files, err := s.Artifacts.List(ctx, j.ID, a.Number, false)
 	if err != nil {
@@ -57,12 +84,28 @@ func (s *Service) view(ctx context.Context, j jobs.Snapshot) (View, error) {
 	return v, err
 }
 
+// handle is an account's short name; one that is gone has none.
+func (s *Service) handle(ctx context.Context, user domain.ID) (string, error) {
+	if known, ok := s.handles.Load(user); ok {
+		return known.(string), nil
+	}
+	u, err := s.Users.Get(ctx, user)
+	if domain.KindOf(err) == domain.KindNotFound {
+		return "", nil
+	}
+	if err == nil {
+		s.handles.Store(user, u.Handle)
+	}
+	return u.Handle, err
+}
+
 // List shows the renter's jobs, newest first; an admin sees everybody's.
 func (s *Service) List(ctx context.Context, who domain.Actor, states []jobs.State, p ports.Page) ([]jobs.Snapshot, error) {
 	if err := who.Allow(domain.ScopeJobsRead); err != nil {
 		return nil, err
 	}
-	return s.Jobs.List(ctx, ports.JobFilter{Renter: who.User, States: states}, p)
+	owner, _ := who.Owner()
+	return s.Jobs.List(ctx, ports.JobFilter{Renter: owner, States: states}, p)
 }
 
 // OnHost shows the jobs that had an attempt on a host. The caller has checked that the
@@ -115,14 +158,46 @@ func (s *Service) Download(ctx context.Context, who domain.Actor, id, artifact d
 	if err := who.Allow(domain.ScopeJobsRead); err != nil {
 		return ports.SignedRequest{}, err
 	}
-	if _, err := s.get(ctx, who, id); err != nil {
+	j, err := s.get(ctx, who, id)
+	if err != nil {
 		return ports.SignedRequest{}, err
 	}
 	a, err := s.Artifacts.Get(ctx, id, artifact)
+	if err == nil && a.Attempt != j.Attempt() {
+		err = domain.NotFound("artifact") // of a host that lost the job
+	}
 	if err != nil {
 		return ports.SignedRequest{}, err
 	}
 	return s.Blobs.SignGet(ctx, a.BlobKey, ports.GetOptions{Filename: path.Base(a.Path), Expires: LinkTTL})
+}
+
+// OpenResult reads one file from its beginning.
+func (s *Service) OpenResult(ctx context.Context, who domain.Actor, a ports.Artifact) (io.ReadCloser, error) {
+	if err := who.Allow(domain.ScopeJobsRead); err != nil {
+		return nil, err
+	}
+	if _, err := s.get(ctx, who, a.Job); err != nil {
+		return nil, err
+	}
+	return s.Blobs.Open(ctx, a.BlobKey, 0, -1)
+}
+
+// Billed shows a job to those between whom its money moves: its renter, the owner of
+// the host that had it last (only the last attempt is ever billed), and admins.
+func (s *Service) Billed(ctx context.Context, who domain.Actor, id domain.ID) (View, error) {
+	if err := who.Allow(domain.ScopeBillingRead); err != nil {
+		return View{}, err
+	}
+	j, err := s.Jobs.Get(ctx, id, domain.ID{})
+	if err != nil {
+		return View{}, err
+	}
+	_, everything := who.Owner()
+	if a := j.Current(); !everything && j.Renter != who.User && (a == nil || a.HostOwner != who.User) {
+		return View{}, domain.NotFound("job")
+	}
+	return s.view(ctx, j)
 }
 
 // Estimate is the plan before any money.

@@ -3,6 +3,7 @@ package jobs
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"path"
 
@@ -72,7 +73,10 @@ func (e *LogMismatch) Error() string { return "the log is not whole" }
 // Finished ends the attempt. Its log has to be whole first. Repeating it after it was
 // accepted is fine.
 func (s *Service) Finished(ctx context.Context, who domain.Actor, ref Ref, r jobs.Result) error {
-	if s.settled(ctx, who, ref) {
+	if j, ok := s.settled(ctx, who, ref); ok {
+		// The first answer was lost, and what should have followed it perhaps too.
+		s.books.close(ref.Job, ref.Attempt)
+		s.announce(j)
 		return nil
 	}
 	size, sum, lines, err := s.sealLog(ctx, who, ref)
@@ -97,14 +101,14 @@ func (s *Service) Finished(ctx context.Context, who domain.Actor, ref Ref, r job
 	return err
 }
 
-// settled says that this result was accepted before.
-func (s *Service) settled(ctx context.Context, who domain.Actor, ref Ref) bool {
+// settled says that the attempt's result was accepted before, and gives its job.
+func (s *Service) settled(ctx context.Context, who domain.Actor, ref Ref) (jobs.Snapshot, bool) {
 	j, err := s.Jobs.Get(ctx, ref.Job, domain.ID{})
 	if err != nil || ref.Attempt < 1 || ref.Attempt > len(j.Attempts) {
-		return false
+		return j, false
 	}
 	a := j.Attempts[ref.Attempt-1]
-	return a.Host == who.Host && (a.Outcome == jobs.OutcomeSucceeded || a.Outcome == jobs.OutcomeFailed || a.Outcome == jobs.OutcomeCancelled)
+	return j, a.Host == who.Host && (a.Outcome == jobs.OutcomeSucceeded || a.Outcome == jobs.OutcomeFailed || a.Outcome == jobs.OutcomeCancelled)
 }
 
 // Lost gives up an attempt because the agent says that it died, or that its owner
@@ -150,6 +154,9 @@ type Resume struct {
 // Reconcile compares what a host says it holds with what it should: what it lost goes
 // back to the queue at once, what it should not have is stopped.
 func (s *Service) Reconcile(ctx context.Context, who domain.Actor, claims []Held) ([]Resume, error) {
+	if who.Host.IsZero() {
+		return nil, domain.Unauthenticated("only agents report")
+	}
 	held, err := s.held(ctx, who.Host)
 	if err != nil {
 		return nil, err
@@ -165,12 +172,14 @@ func (s *Service) Reconcile(ctx context.Context, who domain.Actor, claims []Held
 		delete(active, c.Ref)
 		switch {
 		case known && c.Lost:
-			err = s.Lost(ctx, who, c.Ref, jobs.ReasonAgentRestarted, "the agent was restarted while the job ran")
+			err = s.gone(ctx, who, c.Ref, "the agent was restarted while the job ran")
 		case known:
 			r.Action = ActionContinue
 			r.LogOffset, err = s.Logs.Size(ctx, c.Job, c.Attempt)
-		case s.settled(ctx, who, c.Ref):
-			r.Action = ActionFinished
+		default:
+			if _, accepted := s.settled(ctx, who, c.Ref); accepted {
+				r.Action = ActionFinished
+			}
 		}
 		if err != nil {
 			return nil, err
@@ -178,13 +187,24 @@ func (s *Service) Reconcile(ctx context.Context, who domain.Actor, claims []Held
 		resumes = append(resumes, r)
 	}
 	for ref, j := range active {
-		if !j.Current().AcceptedAt.IsZero() {
-			if err := s.Lost(ctx, who, ref, jobs.ReasonAgentRestarted, "the agent does not know the attempt any more"); err != nil {
+		// What it has not accepted it is told again, unless it is to be stopped anyway.
+		if !j.Current().AcceptedAt.IsZero() || j.State == jobs.Cancelling {
+			if err := s.gone(ctx, who, ref, "the agent does not know the attempt any more"); err != nil {
 				return nil, err
 			}
 		}
 	}
 	return resumes, nil
+}
+
+// gone gives up an attempt that the agent does not have. That it ended meanwhile is as
+// well.
+func (s *Service) gone(ctx context.Context, who domain.Actor, ref Ref, detail string) error {
+	err := s.Lost(ctx, who, ref, jobs.ReasonAgentRestarted, detail)
+	if errors.Is(err, jobs.ErrStale) {
+		return nil
+	}
+	return err
 }
 
 // largestMetrics is how much of a metrics.json is shown with a job.

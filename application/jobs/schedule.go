@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,8 +16,8 @@ import (
 // The numbers of the scheduler.
 const (
 	tick          = 2 * time.Second
-	candidates    = 64   // looked at for one host at a time
-	placers       = 8    // jobs that are placed side by side
+	placed        = 64   // at a time, because of one host's news
+	placers       = 8    // leases that are stored side by side
 	sweepPage     = 1000 // rows a sweep takes at a time
 	breakerHosts  = 5    // at least so many lost hosts trip the breaker
 	breakerShare  = 5    // when they are more than one in five
@@ -49,6 +50,11 @@ func (s *Service) reload(ctx context.Context) error {
 	for host, offers := range byHost {
 		s.fleet.replace(host, offers)
 	}
+	for _, host := range s.fleet.hosts() {
+		if _, there := byHost[host]; !there {
+			s.fleet.replace(host, nil)
+		}
+	}
 	return nil
 }
 
@@ -64,6 +70,7 @@ func (s *Service) refresh(ctx context.Context, host domain.ID) error {
 
 // recount reads from the database which devices are taken.
 func (s *Service) recount(ctx context.Context) error {
+	s.fleet.recounting()
 	taken := map[domain.ID]domain.ID{}
 	err := s.each(ctx, ports.JobFilter{States: []jobs.State{jobs.Assigned, jobs.Running, jobs.Cancelling}}, func(j jobs.Snapshot) error {
 		for _, id := range j.Current().DeviceIDs() {
@@ -71,10 +78,12 @@ func (s *Service) recount(ctx context.Context) error {
 		}
 		return nil
 	})
-	if err == nil {
-		s.fleet.occupy(taken)
+	if err != nil {
+		s.fleet.refused()
+		return err
 	}
-	return err
+	s.fleet.occupy(taken)
+	return nil
 }
 
 // readQueue parks every queued job that is not waiting here yet: the queue is a query.
@@ -111,6 +120,8 @@ func (s *Service) each(ctx context.Context, f ports.JobFilter, visit func(jobs.S
 func (s *Service) Schedule(ctx context.Context) error {
 	changed, cancel := s.Live.Subscribe(HostsChanged)
 	defer cancel()
+	// Nobody told us what changed before we listened.
+	s.warn("the market cannot be read", s.reload(ctx))
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	for {
@@ -148,48 +159,58 @@ func (s *Service) warn(what string, err error) {
 // placeAll serves every host that has news.
 func (s *Service) placeAll(ctx context.Context) {
 	for ctx.Err() == nil {
-		waiting, more := s.fleet.next(candidates)
+		found, more := s.fleet.next(placed)
 		if !more {
 			return
 		}
 		var group sync.WaitGroup
 		slots := make(chan struct{}, placers)
-		for _, id := range waiting {
+		for _, p := range found {
 			slots <- struct{}{}
 			group.Go(func() {
 				defer func() { <-slots }()
-				s.warn("a waiting job cannot be placed", s.place(ctx, id))
+				s.warn("a waiting job cannot be placed", s.place(ctx, p))
 			})
 		}
 		group.Wait()
 	}
 }
 
-// place leases a host for one waiting job, if one is free.
-func (s *Service) place(ctx context.Context, id domain.ID) error {
-	j, err := s.Jobs.Get(ctx, id, domain.ID{})
-	if domain.KindOf(err) == domain.KindNotFound || (err == nil && j.State != jobs.Queued) {
-		s.fleet.unpark(id)
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	lease, ok := s.fleet.reserve(id, s.request(ctx, j))
-	if !ok {
-		return nil
-	}
-	_, err = s.update(ctx, id, func(j *jobs.Job) error { return j.Lease(lease, s.Clock.Now()) })
-	if err != nil {
-		if errors.Is(err, ports.ErrDeviceTaken) {
-			s.fleet.refused() // they stay occupied here until they are read again
-			return nil
+// place stores the lease that was reserved for a waiting job. A job that cannot be
+// stored now waits again from the next reading of the queue on.
+func (s *Service) place(ctx context.Context, p placement) error {
+	_, err := s.update(ctx, p.job, func(j *jobs.Job) error { return j.Lease(p.lease, s.Clock.Now()) })
+	if err != nil && unsure(err) {
+		if now, again := s.Jobs.Get(context.WithoutCancel(ctx), p.job, domain.ID{}); again == nil && leased(now, p.lease) {
+			err = nil
 		}
-		s.fleet.free(lease.Host, deviceIDs(lease.Devices)...)
-		return err
 	}
-	s.Channels.Wake(lease.Host)
+	switch {
+	case err == nil:
+		s.Channels.Wake(p.lease.Host)
+	case errors.Is(err, ports.ErrDeviceTaken):
+		s.fleet.refused() // they stay occupied here until they are read again
+		s.fleet.park(p.job, p.request, p.since)
+	default:
+		s.fleet.free(p.lease.Host, deviceIDs(p.lease.Devices)...)
+		if unsure(err) {
+			return err
+		}
+		// It was cancelled, or is placed already.
+	}
 	return nil
+}
+
+// unsure says that a change may be stored although its answer is an error.
+func unsure(err error) bool {
+	kind := domain.KindOf(err)
+	return kind == domain.KindInternal || kind == domain.KindUnavailable
+}
+
+// leased says that a job has exactly this lease.
+func leased(j jobs.Snapshot, l jobs.Lease) bool {
+	a := j.Current()
+	return a != nil && a.Active() && a.Host == l.Host && slices.Equal(a.DeviceIDs(), deviceIDs(l.Devices))
 }
 
 // Sweep does what time alone brings: jobs expire, uploads never come, hosts are lost.
@@ -221,7 +242,10 @@ func (s *Service) expire(ctx context.Context) error {
 		}
 		for _, j := range list {
 			_, err := s.update(ctx, j.ID, func(j *jobs.Job) error { return j.Expire(s.Clock.Now()) })
-			if err != nil && domain.KindOf(err) != domain.KindConflict {
+			if domain.KindOf(err) == domain.KindConflict && err != nil {
+				continue // somebody was faster: it goes on, and needs its bundle
+			}
+			if err != nil {
 				return err
 			}
 			if j.State == jobs.Pending && j.Bundle.Key != "" {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/peergpu/peergpu/domain"
@@ -40,6 +41,7 @@ type Deps struct {
 	Channels  ports.Channels
 	Live      ports.Live
 	Vault     ports.Vault
+	Users     ports.Users
 	Log       *slog.Logger
 }
 
@@ -50,6 +52,7 @@ type Service struct {
 	fleet    *fleet
 	books    *books
 	began    time.Time
+	handles  sync.Map // account → its handle, which never changes
 }
 
 // New makes the use cases. Load has to run before the first of them.
@@ -100,8 +103,29 @@ func (s *Service) update(ctx context.Context, id domain.ID, change func(*jobs.Jo
 		return change(j)
 	})
 	if err != nil {
+		s.recover(ctx, err, before)
 		return after, err
 	}
+	s.follow(ctx, before, after)
+	return after, nil
+}
+
+// recover lets follow what a change brought whose answer was lost: the row decides.
+func (s *Service) recover(ctx context.Context, err error, before jobs.Snapshot) {
+	if before.ID.IsZero() || !unsure(err) {
+		return
+	}
+	now, again := s.Jobs.Get(context.WithoutCancel(ctx), before.ID, domain.ID{})
+	if again != nil {
+		s.fleet.refused()
+		return
+	}
+	s.follow(ctx, before, now)
+}
+
+// follow does what depends on a change.
+func (s *Service) follow(ctx context.Context, before, after jobs.Snapshot) {
+	id := after.ID
 	if was := before.Current(); was != nil && was.Active() && !after.Attempts[was.Number-1].Active() {
 		s.books.close(id, was.Number)
 		s.fleet.free(was.Host, was.DeviceIDs()...)
@@ -115,7 +139,6 @@ func (s *Service) update(ctx context.Context, id domain.ID, change func(*jobs.Jo
 	if after.Version != before.Version {
 		s.announce(after)
 	}
-	return after, nil
 }
 
 // get finds a job of the actor, or any for an admin.

@@ -43,7 +43,7 @@ func (s *Service) Submit(ctx context.Context, who domain.Actor, sub Submission) 
 		return Submitted{}, err
 	}
 	if known, err := s.repeated(ctx, who, sub.Idempotency); err != nil || known != nil {
-		return Submitted{Job: deref(known)}, err
+		return s.again(ctx, known, err)
 	}
 	return s.create(ctx, who, sub, nil)
 }
@@ -55,14 +55,21 @@ func (s *Service) Rerun(ctx context.Context, who domain.Actor, id domain.ID, ide
 		return Submitted{}, err
 	}
 	if known, err := s.repeated(ctx, who, idem); err != nil || known != nil {
-		return Submitted{Job: deref(known)}, err
+		return s.again(ctx, known, err)
 	}
 	old, err := s.Jobs.Get(ctx, id, who.User)
 	if err != nil {
 		return Submitted{}, err
 	}
-	if old.Spec.Source.Kind == jobs.SourceBundle && old.Bundle.Key == "" {
-		return Submitted{}, domain.Conflict("no_bundle", "the bundle of that job was never uploaded")
+	if old.Spec.Source.Kind == jobs.SourceBundle {
+		// A job that waits for its bundle has the key already.
+		_, err := s.Blobs.Stat(ctx, old.Bundle.Key)
+		if domain.KindOf(err) == domain.KindNotFound || old.Bundle.Key == "" {
+			return Submitted{}, domain.Conflict("no_bundle", "the bundle of that job was never uploaded, or is gone")
+		}
+		if err != nil {
+			return Submitted{}, err
+		}
 	}
 	env, err := s.unseal(old)
 	if err != nil {
@@ -97,7 +104,12 @@ func (s *Service) create(ctx context.Context, who domain.Actor, sub Submission, 
 	var bundle jobs.Bundle
 	if sub.Spec.Source.Kind == jobs.SourceBundle && rerun == nil {
 		if sub.Bundle == nil {
-			return s.awaitBundle(ctx, j, sub.Announced)
+			pending, err := s.awaitBundle(ctx, j, sub.Announced)
+			if errors.Is(err, ports.ErrDuplicateRequest) {
+				known, err := s.repeated(ctx, who, sub.Idempotency)
+				return s.again(ctx, known, err)
+			}
+			return pending, err
 		}
 		if bundle, err = s.storeBundle(ctx, draft.ID, sub.Bundle); err != nil {
 			return Submitted{}, err
@@ -124,14 +136,35 @@ func (s *Service) create(ctx context.Context, who domain.Actor, sub Submission, 
 		return Submitted{Job: stored}, nil
 	}
 	if bundle.Key != "" {
-		s.forget(ctx, bundle.Key)
-	}
-	if errors.Is(err, ports.ErrDuplicateRequest) {
-		if known, again := s.repeated(ctx, who, sub.Idempotency); again != nil || known != nil {
-			return Submitted{Job: deref(known)}, again
+		// Only what was certainly not stored needs its bundle no more.
+		_, missing := s.Jobs.Get(context.WithoutCancel(ctx), draft.ID, domain.ID{})
+		if domain.KindOf(missing) == domain.KindNotFound {
+			s.forget(ctx, bundle.Key)
 		}
 	}
+	// The same request may have been faster, and may be why there is no money or no host
+	// left for this one.
+	if known, again := s.repeated(ctx, who, sub.Idempotency); again == nil && known != nil {
+		return Submitted{Job: *known}, nil
+	}
 	return Submitted{}, err
+}
+
+// again answers a repeated request like the first one.
+func (s *Service) again(ctx context.Context, known *jobs.Snapshot, err error) (Submitted, error) {
+	if err != nil || known == nil {
+		return Submitted{}, err
+	}
+	answer := Submitted{Job: *known}
+	left := known.CreatedAt.Add(s.settings.UploadTTL).Sub(s.Clock.Now())
+	if known.State != jobs.Pending || known.Bundle.Key == "" || left <= 0 {
+		return answer, nil
+	}
+	upload, err := s.Blobs.SignPut(ctx, known.Bundle.Key, ports.PutOptions{
+		Size: known.Bundle.Size, SHA256: known.Bundle.SHA256, Expires: left,
+	})
+	answer.Upload = &upload
+	return answer, err
 }
 
 // start queues a job and, with a lease, assigns it.
@@ -153,7 +186,7 @@ func (s *Service) enqueue(ctx context.Context, draft jobs.Snapshot, store func(d
 	if err != nil {
 		return jobs.Snapshot{}, err
 	}
-	if err := s.Funds.Hold(ctx, draft.ID, draft.Renter, hold); err != nil {
+	if hold, err = s.Funds.Hold(ctx, draft.ID, draft.Renter, hold); err != nil {
 		return jobs.Snapshot{}, err
 	}
 	var stored jobs.Snapshot
@@ -171,30 +204,41 @@ func (s *Service) enqueue(ctx context.Context, draft jobs.Snapshot, store func(d
 		s.fleet.refused() // the devices stay occupied here until they are read again
 	}
 	if err != nil {
-		if lease != nil {
-			s.fleet.free(lease.Host, deviceIDs(lease.Devices)...)
-		}
-		return jobs.Snapshot{}, errors.Join(err, s.giveBack(ctx, draft))
+		stored, err = s.outcome(ctx, draft, err)
 	}
-	if lease != nil {
-		s.Channels.Wake(lease.Host)
-	} else {
+	if lease != nil && (err != nil || !leased(stored, *lease)) {
+		s.fleet.free(lease.Host, deviceIDs(lease.Devices)...)
+	}
+	if err != nil {
+		return jobs.Snapshot{}, err
+	}
+	switch stored.State { //nolint:exhaustive // others have nothing to wait for
+	case jobs.Assigned:
+		s.Channels.Wake(stored.Current().Host)
+	case jobs.Queued:
 		s.fleet.park(draft.ID, request, draft.CreatedAt)
 	}
 	s.announce(stored)
 	return stored, nil
 }
 
-// giveBack releases the hold of a job that was not queued after all. The request that
-// failed may be over, and a store that answered with an error may have stored: the
-// row decides.
-func (s *Service) giveBack(ctx context.Context, draft jobs.Snapshot) error {
+// outcome is what became of a job whose store answered with an error. The request may
+// be over, and what answered with an error may have stored all the same: the row
+// decides. The hold of a job that is not stored is given back; one that is pending
+// still keeps it until it is queued or ends.
+func (s *Service) outcome(ctx context.Context, draft jobs.Snapshot, why error) (jobs.Snapshot, error) {
 	ctx = context.WithoutCancel(ctx)
 	now, err := s.Jobs.Get(ctx, draft.ID, domain.ID{})
-	if domain.KindOf(err) == domain.KindNotFound || (err == nil && now.State == jobs.Pending) {
-		return s.Funds.Release(ctx, draft.ID, draft.Renter)
+	switch {
+	case domain.KindOf(err) == domain.KindNotFound:
+		return now, errors.Join(why, s.Funds.Release(ctx, draft.ID, draft.Renter))
+	case err != nil:
+		s.fleet.refused()
+		return now, errors.Join(why, err)
+	case now.State.Terminal() || now.State == jobs.Pending:
+		return now, why
 	}
-	return err
+	return now, nil
 }
 
 // holdFor is max_cost, or what the job costs at most at the price that is asked for,
@@ -243,13 +287,6 @@ func (s *Service) repeated(ctx context.Context, who domain.Actor, idem jobs.Idem
 		return nil, domain.Conflict("key_reused", "the Idempotency-Key was used for another request")
 	}
 	return &found[0], nil
-}
-
-func deref(j *jobs.Snapshot) jobs.Snapshot {
-	if j == nil {
-		return jobs.Snapshot{}
-	}
-	return *j
 }
 
 func deviceIDs(devices []jobs.Device) []domain.ID { return jobs.Attempt{Devices: devices}.DeviceIDs() }
