@@ -1,6 +1,7 @@
 package contract
 
 import (
+	"encoding/json"
 	"fmt"
 	"reflect"
 	"sync/atomic"
@@ -25,6 +26,15 @@ func filled[T any]() (v T) {
 // scribble writes over everything that v shares with others: what storage did not copy
 // shows.
 func scribble[T any](v *T) { fill(reflect.ValueOf(v).Elem(), true) }
+
+// frozen is a value as text, which nobody can write to.
+func frozen(v any) string {
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return string(text)
+}
 
 // fill sets v. Slices and pointers are made anew, or written over where they are.
 func fill(v reflect.Value, over bool) {

@@ -193,9 +193,9 @@ func (c jobCases) copies(t *testing.T) {
 		},
 	} {
 		s := returned()
-		was := c.get(t, id)
+		was := frozen(c.get(t, id))
 		scribble(&s)
-		require.Equal(t, was, c.get(t, id), name)
+		require.Equal(t, was, frozen(c.get(t, id)), name)
 	}
 }
 
@@ -297,8 +297,9 @@ func (c jobCases) timeline(t *testing.T) {
 	one, err := c.Events(t.Context(), id, events[0].Seq, 1)
 	require.NoError(t, err)
 	assert.Equal(t, events[1:2], one, "up to a limit")
-	copy(one[0].Data, "spoilt")
-	assert.Equal(t, events, c.events(t, id), "what is returned is a copy")
+	was := frozen(events)
+	copy(one[0].Data, `{"renter":"spoilt"}`)
+	assert.Equal(t, was, frozen(c.events(t, id)), "what is returned is a copy")
 }
 
 func (c jobCases) cancelledEffect(t *testing.T) {

@@ -118,6 +118,7 @@ func (c jobCases) pages(t *testing.T) {
 		list, err := c.List(t.Context(), ports.JobFilter{Renter: renter}, page)
 		require.NoError(t, err)
 		require.LessOrEqual(t, len(list), page.Limit)
+		require.LessOrEqual(t, len(got), len(want))
 		if len(list) == 0 {
 			break
 		}

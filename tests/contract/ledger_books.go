@@ -32,6 +32,7 @@ func (c ledgerCases) pages(t *testing.T) {
 		list, err := c.List(t.Context(), ports.LedgerFilter{Account: billing.Wallet(user)}, page)
 		require.NoError(t, err)
 		require.LessOrEqual(t, len(list), page.Limit)
+		require.LessOrEqual(t, len(got), len(want))
 		if len(list) == 0 {
 			break
 		}
@@ -87,13 +88,13 @@ func (c ledgerCases) copies(t *testing.T) {
 	given := topUp(user, unit)
 	c.post(t, given)
 	given.Entries[1] = billing.Entry{Account: billing.Rounding, Amount: 5}
-	was := c.find(t, given.Key)
 	found := c.find(t, given.Key)
+	was := frozen(found)
 	list, err := c.List(t.Context(), ports.LedgerFilter{Account: billing.Wallet(user)}, ports.Page{Limit: 1})
 	require.NoError(t, err)
 	scribble(&found.Entries)
 	scribble(&list[0].Entries)
-	assert.Equal(t, was, c.find(t, given.Key))
+	assert.Equal(t, was, frozen(c.find(t, given.Key)))
 }
 
 // book is what the model knows: balances, and which keys are posted.

@@ -141,10 +141,12 @@ func (c liveCases) empty(t *testing.T) {
 	t.Parallel()
 	topic := ids.New().String()
 	messages, _ := c.subscribe(t, topic)
-	c.Publish(topic, []byte{})
-	m := received(t, messages, "a message")
-	assert.NotNil(t, m)
-	assert.Empty(t, m)
+	for _, data := range [][]byte{{}, nil} {
+		c.Publish(topic, data)
+		m := received(t, messages, "a message")
+		assert.NotNil(t, m)
+		assert.Empty(t, m)
+	}
 }
 
 func (c liveCases) churn(t *testing.T) {

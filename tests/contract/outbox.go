@@ -186,9 +186,11 @@ func (o outboxCases) copies(t *testing.T) {
 	t.Parallel()
 	s := o.open(t)
 	jobCases{s.Jobs()}.add(t, draft(ids.New()))
-	was := pendingIn(t, s, 10)
-	copy(pendingIn(t, s, 10)[0].Data, "spoilt")
-	assert.Equal(t, was, pendingIn(t, s, 10))
+	returned := pendingIn(t, s, 10)
+	was := frozen(returned)
+	returned[0].Type = "spoilt"
+	copy(returned[0].Data, `{"renter":"spoilt"}`)
+	assert.Equal(t, was, frozen(pendingIn(t, s, 10)))
 }
 
 func (o outboxCases) cancelledEffect(t *testing.T) {

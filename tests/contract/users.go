@@ -104,11 +104,12 @@ func (c userCases) copies(t *testing.T) {
 	require.NoError(t, err)
 	found, err := c.ByEmail(t.Context(), given.Email)
 	require.NoError(t, err)
-	got, was := c.get(t, given.ID), c.get(t, given.ID)
+	got, id := c.get(t, given.ID), given.ID
+	was := frozen(got)
 	for _, u := range []*identity.Snapshot{&given, &updated, &found, &got} {
 		scribble(u)
 	}
-	assert.Equal(t, was, c.get(t, was.ID))
+	assert.Equal(t, was, frozen(c.get(t, id)))
 }
 
 func (c userCases) taken(t *testing.T, same func(*identity.Snapshot), want error) {
