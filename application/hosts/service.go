@@ -190,12 +190,13 @@ type View struct {
 	Load     []byte                  // JSON of the latest heartbeat's load; nil: none
 }
 
-// List shows the account's hosts.
+// List shows the account's hosts; an admin sees everybody's.
 func (s *Service) List(ctx context.Context, who domain.Actor, p ports.Page) ([]View, error) {
 	if err := who.Allow(domain.ScopeHostsRead); err != nil {
 		return nil, err
 	}
-	list, err := s.Hosts.List(ctx, ports.HostFilter{Owner: who.User}, p)
+	owner, _ := who.Owner()
+	list, err := s.Hosts.List(ctx, ports.HostFilter{Owner: owner}, p)
 	if err != nil {
 		return nil, err
 	}

@@ -66,9 +66,9 @@ func (s *Service) ListTokens(ctx context.Context, who domain.Actor) ([]identity.
 	return s.APITokens.List(ctx, who.User)
 }
 
-// RevokeToken ends a token.
+// RevokeToken ends a token of the account. A token may end itself and others.
 func (s *Service) RevokeToken(ctx context.Context, who domain.Actor, id domain.ID) error {
-	if err := s.sessionOnly(who); err != nil {
+	if err := who.Allow(domain.ScopeAccountWrite); err != nil {
 		return err
 	}
 	return s.APITokens.Revoke(ctx, who.User, id, s.Clock.Now())
@@ -79,7 +79,7 @@ func (s *Service) sessionOnly(who domain.Actor) error {
 		return err
 	}
 	if who.Scopes != nil {
-		return domain.Forbidden("a token cannot manage tokens; sign in")
+		return domain.Forbidden("a token cannot make tokens; sign in")
 	}
 	return nil
 }

@@ -92,6 +92,16 @@ func (a *Attempt) bill() {
 	a.Amount = domain.Cost(a.HourlyPrice, 1, a.Billable.Milliseconds())
 }
 
+// SoFar is what the attempt would be billed if it ended at a moment; of one that has
+// ended, what it was billed.
+func (a Attempt) SoFar(now time.Time) (time.Duration, domain.Micros) {
+	if a.Active() {
+		a.EndedAt = now
+		a.bill()
+	}
+	return a.Billable, a.Amount
+}
+
 // Lease is what the match decided and the hold allows: the start of an attempt.
 type Lease struct {
 	Host        domain.ID
@@ -136,3 +146,28 @@ const (
 	PhaseRunning   Phase = "running"   // running: the command
 	PhaseUploading Phase = "uploading" // running: after the command has ended
 )
+
+// How long a host that declined a job is not asked again: longer with each time.
+const (
+	firstPause   = 30 * time.Second
+	longestPause = time.Hour
+)
+
+// Declined lists the hosts that declined the job and are not to be asked again yet.
+func (s Snapshot) Declined(now time.Time) []domain.ID {
+	times, until := map[domain.ID]int{}, map[domain.ID]time.Time{}
+	for _, a := range s.Attempts {
+		if a.Outcome == OutcomeDeclined {
+			pause := min(firstPause<<min(times[a.Host], 16), longestPause)
+			times[a.Host]++
+			until[a.Host] = a.EndedAt.Add(pause)
+		}
+	}
+	var hosts []domain.ID
+	for host, end := range until {
+		if now.Before(end) {
+			hosts = append(hosts, host)
+		}
+	}
+	return hosts
+}

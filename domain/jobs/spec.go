@@ -117,6 +117,9 @@ func (s Spec) WithDefaults() Spec {
 	if s.Needs.GPUs == 0 {
 		s.Needs.GPUs = 1
 	}
+	if s.Source.Kind == SourceImage && !s.Needs.Isolation.AtLeast(IsolationContainer) {
+		s.Needs.Isolation = IsolationContainer // nothing weaker can run an image
+	}
 	if s.Network.Mode == "" {
 		s.Network.Mode = NetworkNone
 	}

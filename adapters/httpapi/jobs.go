@@ -1,0 +1,181 @@
+package httpapi
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+
+	"github.com/peergpu/peergpu/domain"
+	domainjobs "github.com/peergpu/peergpu/domain/jobs"
+	"github.com/peergpu/peergpu/openapi/api"
+)
+
+// ListJobs lists the account's jobs, or the versions of one.
+func (s *server) ListJobs(ctx context.Context, r api.ListJobsRequestObject) (api.ListJobsResponseObject, error) {
+	who := actorOf(ctx)
+	if r.Params.VersionsOf != "" && len(r.Params.State) > 0 {
+		return nil, badParameter("/query/state", "not_together", "either versions_of or state")
+	}
+	page, err := s.page("jobs", r.Params.After, r.Params.Limit)
+	if err != nil {
+		return nil, err
+	}
+	var list []domainjobs.Snapshot
+	if r.Params.VersionsOf != "" {
+		origin, err := parseID("job", r.Params.VersionsOf)
+		if err != nil {
+			return nil, err
+		}
+		list, err = s.Jobs.Versions(ctx, who, origin, page)
+		if domain.KindOf(err) == domain.KindNotFound {
+			err = nil // somebody else's job has no versions here
+		}
+		if err != nil {
+			return nil, err
+		}
+	} else {
+		states := mapped(r.Params.State, func(s api.JobState) domainjobs.State { return domainjobs.State(s) })
+		if list, err = s.Jobs.List(ctx, who, states, page); err != nil {
+			return nil, err
+		}
+	}
+	list, next := cut(s, "jobs", list, r.Params.Limit, func(j domainjobs.Snapshot) domain.ID { return j.ID })
+	views, err := s.Jobs.ShowAll(ctx, list)
+	if err != nil {
+		return nil, err
+	}
+	return api.ListJobs200JSONResponse{Items: mapped(views, jobJSON), Next: next}, nil
+}
+
+// GetJob shows a job.
+func (s *server) GetJob(ctx context.Context, r api.GetJobRequestObject) (api.GetJobResponseObject, error) {
+	id, err := parseID("job", r.ID)
+	if err != nil {
+		return nil, err
+	}
+	v, err := s.Jobs.Get(ctx, actorOf(ctx), id)
+	if err != nil {
+		return nil, err
+	}
+	return api.GetJob200JSONResponse(jobJSON(v)), nil
+}
+
+// SubmitJob queues a job whose bundle was uploaded.
+func (s *server) SubmitJob(ctx context.Context, r api.SubmitJobRequestObject) (api.SubmitJobResponseObject, error) {
+	id, err := parseID("job", r.ID)
+	if err != nil {
+		return nil, err
+	}
+	j, err := s.Jobs.SubmitUploaded(ctx, actorOf(ctx), id)
+	if err != nil {
+		return nil, err
+	}
+	v, err := s.Jobs.Show(ctx, j)
+	if err != nil {
+		return nil, err
+	}
+	return api.SubmitJob200JSONResponse(jobJSON(v)), nil
+}
+
+// CancelJob stops a job.
+func (s *server) CancelJob(ctx context.Context, r api.CancelJobRequestObject) (api.CancelJobResponseObject, error) {
+	id, err := parseID("job", r.ID)
+	if err != nil {
+		return nil, err
+	}
+	j, err := s.Jobs.Cancel(ctx, actorOf(ctx), id)
+	if err != nil {
+		return nil, err
+	}
+	v, err := s.Jobs.Show(ctx, j)
+	if err != nil {
+		return nil, err
+	}
+	return api.CancelJob200JSONResponse(jobJSON(v)), nil
+}
+
+// RerunJob runs a job again.
+func (s *server) RerunJob(ctx context.Context, r api.RerunJobRequestObject) (api.RerunJobResponseObject, error) {
+	id, err := parseID("job", r.ID)
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256([]byte("rerun " + r.ID))
+	submitted, err := s.Jobs.Rerun(ctx, actorOf(ctx), id, domainjobs.Idempotency{
+		Key: r.Params.IdempotencyKey, Request: hex.EncodeToString(sum[:]),
+	})
+	if err != nil {
+		return nil, err
+	}
+	v, err := s.Jobs.Show(ctx, submitted.Job)
+	if err != nil {
+		return nil, err
+	}
+	return api.RerunJob201JSONResponse(jobJSON(v)), nil
+}
+
+// EstimateJob plans a job.
+func (s *server) EstimateJob(ctx context.Context, r api.EstimateJobRequestObject) (api.EstimateJobResponseObject, error) {
+	request := *r.Body
+	if len(request.Command) == 0 {
+		request.Command = []string{"true"} // what runs does not matter yet
+	}
+	spec, _, err := specOf(request)
+	if err != nil {
+		return nil, err
+	}
+	e, err := s.Jobs.Estimate(ctx, actorOf(ctx), spec)
+	if err != nil {
+		return nil, err
+	}
+	plan := api.Estimate{
+		Currency: s.Jobs.Settings().Currency, Hosts: e.Hosts, HostsFitting: e.Fits, Exclusions: exclusionsJSON(e.Exclusions),
+		CreditMicros: pointTo(e.Credit),
+	}
+	if e.Fits > 0 {
+		plan.MinPriceMicros, plan.MaxPriceMicros = pointTo(e.Cheapest), pointTo(e.Dearest)
+	}
+	if !e.NoPrice {
+		plan.HoldMicros = pointTo(e.Hold)
+	}
+	if e.Choice != nil {
+		plan.HostID, plan.Choice = e.Choice.HostID.Prefixed("hst"), choiceJSON(e.Choice.Sum)
+		plan.ExpectedCostMicros, plan.ExpectedWaitS = pointTo(e.Expected), pointTo(0)
+	}
+	return api.EstimateJob200JSONResponse(plan), nil
+}
+
+// afterSeq is a place in a timeline.
+type afterSeq struct {
+	Seq int64 `json:"seq"`
+}
+
+// ListJobEvents shows a job's timeline.
+func (s *server) ListJobEvents(ctx context.Context, r api.ListJobEventsRequestObject) (api.ListJobEventsResponseObject, error) {
+	id, err := parseID("job", r.ID)
+	if err != nil {
+		return nil, err
+	}
+	var at afterSeq
+	if err := s.seek("events", r.Params.After, &at); err != nil {
+		return nil, err
+	}
+	limit := size(r.Params.Limit)
+	events, err := s.Jobs.Timeline(ctx, actorOf(ctx), id, at.Seq, limit+1)
+	if err != nil {
+		return nil, err
+	}
+	answer := api.ListJobEvents200JSONResponse{Items: []api.JobEvent{}}
+	if len(events) > limit {
+		events = events[:limit]
+		answer.Next = s.cursor("events", afterSeq{events[limit-1].Seq})
+	}
+	for _, e := range events {
+		shown, err := s.eventJSON(e)
+		if err != nil {
+			return nil, err
+		}
+		answer.Items = append(answer.Items, shown)
+	}
+	return answer, nil
+}

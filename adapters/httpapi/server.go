@@ -1,0 +1,141 @@
+package httpapi
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/labstack/echo/v4"
+
+	"github.com/peergpu/peergpu/application/billing"
+	"github.com/peergpu/peergpu/application/hosts"
+	"github.com/peergpu/peergpu/application/identity"
+	"github.com/peergpu/peergpu/application/jobs"
+	"github.com/peergpu/peergpu/openapi"
+	"github.com/peergpu/peergpu/openapi/api"
+	"github.com/peergpu/peergpu/ports"
+)
+
+// Settings are the operator's choices about the HTTP server.
+type Settings struct {
+	PublicURL   string // where users reach us; empty: what their request says
+	Secure      bool   // users reach us by HTTPS
+	Demo        bool   // well-known passwords: this machine alone may talk to us
+	BundleBytes int64  // of a submitted ZIP
+}
+
+// Deps is what the HTTP server needs.
+type Deps struct {
+	Identity  *identity.Service
+	Hosts     *hosts.Service
+	Jobs      *jobs.Service
+	Billing   *billing.Service
+	Users     ports.Users
+	Manifests ports.Manifests
+	Clock     ports.Clock
+	Log       *slog.Logger
+
+	Blobs       http.Handler // serves /blobs/{token}
+	AgentSocket http.HandlerFunc
+	JobSocket   func(w http.ResponseWriter, r *http.Request, job string)
+	// Ready tells for each part that we need what is wrong with it; nil is well.
+	Ready func(context.Context) map[string]error
+	// LinkKey signs links and cursors. Replicas share it.
+	LinkKey  []byte
+	Settings Settings
+}
+
+// server answers the operations of the document by the use cases.
+type server struct {
+	Deps
+	version    string           // of the document
+	jobRequest *openapi3.Schema // of a submit's JSON, for multipart bodies
+	cookie     string           // the name of the refresh cookie
+	sameOrigin *http.CrossOriginProtection
+}
+
+var _ api.StrictServerInterface = (*server)(nil)
+
+// New makes the HTTP server with all its routes.
+func New(d Deps) (*echo.Echo, error) {
+	spec, err := openapi.Spec()
+	if err != nil {
+		return nil, err
+	}
+	s := &server{
+		Deps: d, version: spec.Info.Version, jobRequest: spec.Components.Schemas["JobRequest"].Value,
+		cookie: cookieName(d.Settings.Secure), sameOrigin: http.NewCrossOriginProtection(),
+	}
+	if origin := originOf(d.Settings.PublicURL); origin != "" {
+		if err := s.sameOrigin.AddTrustedOrigin(origin); err != nil {
+			return nil, err
+		}
+	}
+	e := echo.New()
+	e.HideBanner, e.HidePort = true, true
+	e.IPExtractor = echo.ExtractIPDirect()
+	e.HTTPErrorHandler = ErrorHandler(d.Log)
+	e.Use(requestID, securityHeaders(d.Settings.Secure), s.logged, recovered)
+	if d.Settings.Demo {
+		e.Use(loopbackOnly)
+	}
+	// Who asks is settled before the body is read: strangers cannot make us parse it.
+	e.Use(s.limitBody, s.authenticate(spec), except("/blobs/", Validator(spec)))
+	return e, s.mount(e)
+}
+
+func (s *server) mount(e *echo.Echo) error {
+	r := routes{e}
+	api.RegisterHandlers(r, api.NewStrictHandler(s, nil))
+	blob := func(c echo.Context) error {
+		// Unwrapped, so that the kernel can copy files to the socket.
+		s.Blobs.ServeHTTP(c.Response().Writer, c.Request())
+		return nil
+	}
+	r.GET("/blobs/:token", blob)
+	r.PUT("/blobs/:token", blob)
+	e.GET("/ws/agent", func(c echo.Context) error {
+		s.AgentSocket(c.Response(), c.Request())
+		return nil
+	})
+	e.GET("/ws/job/:job_id", func(c echo.Context) error {
+		s.JobSocket(c.Response(), c.Request(), c.Param("job_id"))
+		return nil
+	})
+	r.GET("/", func(c echo.Context) error { return c.Redirect(http.StatusFound, "/docs") })
+	return Docs(e)
+}
+
+// routes makes HEAD work wherever GET does, which echo leaves to its caller.
+type routes struct{ *echo.Echo }
+
+// GET registers a route for GET and HEAD.
+func (r routes) GET(path string, h echo.HandlerFunc, m ...echo.MiddlewareFunc) *echo.Route {
+	r.HEAD(path, h, m...)
+	return r.Echo.GET(path, h, m...)
+}
+
+// except lets requests below a path pass a middleware by.
+func except(below string, m echo.MiddlewareFunc) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		inside := m(next)
+		return func(c echo.Context) error {
+			if strings.HasPrefix(c.Path(), below) {
+				return next(c)
+			}
+			return inside(c)
+		}
+	}
+}
+
+// originOf is scheme and host of a URL, as browsers send them.
+func originOf(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil || u.Host == "" {
+		return ""
+	}
+	return u.Scheme + "://" + u.Host
+}
