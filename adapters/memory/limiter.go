@@ -15,7 +15,7 @@ type Limiter struct {
 	clock ports.Clock
 	mu    sync.Mutex
 	uses  map[string]*window
-	calls int // since old keys were forgotten
+	sweep int // calls until keys out of use are forgotten
 }
 
 // window is the uses of a key that count still, oldest first.
@@ -60,16 +60,16 @@ func (l *Limiter) Allow(ctx context.Context, key string, limit ports.Limit) (tim
 	return 0, true, nil
 }
 
-// forget drops the keys that are not in use, so rarely that it costs each call next to
-// nothing. Anybody can make up keys.
+// forget drops the keys that are not in use, because anybody can make up keys. It does
+// so after as many calls as it left keys, so that it costs each call next to nothing.
 func (l *Limiter) forget(now time.Time) {
-	if l.calls++; l.calls < 2*len(l.uses)+100 {
+	if l.sweep--; l.sweep > 0 {
 		return
 	}
-	l.calls = 0
 	for key, w := range l.uses {
 		if !w.ends.After(now) {
 			delete(l.uses, key)
 		}
 	}
+	l.sweep = len(l.uses) + 1000
 }
