@@ -23,6 +23,7 @@ type fleet struct {
 	byHost  map[domain.ID]map[domain.ID]struct{} // host → devices
 	jobs    map[domain.ID]domain.ID              // device → job that has it
 	ready   map[domain.ID]struct{}               // hosts with news for those who wait
+	later   []domain.ID                          // hosts that are looked at again at the next retry
 	doubt   bool                                 // occupancy has to be read again
 	touched map[domain.ID]struct{}               // devices that changed while it is read; nil: it is not
 	news    chan struct{}
@@ -132,14 +133,37 @@ func (f *fleet) occupy(devices map[domain.ID]domain.ID) {
 	f.signal()
 }
 
-// free gives devices back and lets those who wait have a look at the host.
-func (f *fleet) free(host domain.ID, devices ...domain.ID) {
+// postpone gives devices back; those who wait hear of it at the next retry.
+func (f *fleet) postpone(host domain.ID, devices ...domain.ID) {
 	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.yield(devices)
+	f.later = append(f.later, host)
+}
+
+// retry lets those who wait have a look at the hosts that were postponed.
+func (f *fleet) retry() {
+	f.mu.Lock()
+	for _, host := range f.later {
+		f.ready[host] = struct{}{}
+	}
+	f.later = nil
+	f.mu.Unlock()
+	f.signal()
+}
+
+func (f *fleet) yield(devices []domain.ID) {
 	f.index.Free(devices...)
 	for _, id := range devices {
 		delete(f.jobs, id)
 		f.touch(id)
 	}
+}
+
+// free gives devices back and lets those who wait have a look at the host.
+func (f *fleet) free(host domain.ID, devices ...domain.ID) {
+	f.mu.Lock()
+	f.yield(devices)
 	f.ready[host] = struct{}{}
 	f.mu.Unlock()
 	f.signal()

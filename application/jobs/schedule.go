@@ -89,7 +89,9 @@ func (s *Service) recount(ctx context.Context) error {
 // readQueue parks every queued job that is not waiting here yet: the queue is a query.
 func (s *Service) readQueue(ctx context.Context) error {
 	return s.each(ctx, ports.JobFilter{States: []jobs.State{jobs.Queued}}, func(j jobs.Snapshot) error {
-		if !s.fleet.waits(j.ID) {
+		declined := func(a jobs.Attempt) bool { return a.Outcome == jobs.OutcomeDeclined }
+		// Hosts that declined it may be asked again by now.
+		if !s.fleet.waits(j.ID) || slices.ContainsFunc(j.Attempts, declined) {
 			s.fleet.park(j.ID, s.request(ctx, j), j.CreatedAt)
 		}
 		return nil
@@ -137,6 +139,7 @@ func (s *Service) Schedule(ctx context.Context) error {
 				s.warn("occupancy cannot be read", s.recount(ctx))
 			}
 			s.warn("the queue cannot be read", s.readQueue(ctx))
+			s.fleet.retry()
 		}
 	}
 }
@@ -191,12 +194,12 @@ func (s *Service) place(ctx context.Context, p placement) error {
 	case errors.Is(err, ports.ErrDeviceTaken):
 		s.fleet.refused() // they stay occupied here until they are read again
 		s.fleet.park(p.job, p.request, p.since)
-	default:
+	case unsure(err):
+		// Others would fare no better now: all are looked at again with the queue.
+		s.fleet.postpone(p.lease.Host, deviceIDs(p.lease.Devices)...)
+		return err
+	default: // it was cancelled, or is placed already
 		s.fleet.free(p.lease.Host, deviceIDs(p.lease.Devices)...)
-		if unsure(err) {
-			return err
-		}
-		// It was cancelled, or is placed already.
 	}
 	return nil
 }

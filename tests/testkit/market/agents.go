@@ -159,6 +159,26 @@ func (h *Host) Disconnect() {
 	require.NoError(h.m.t, h.m.Hosts.Disconnect(h.m.t.Context(), h.Session))
 }
 
+// Offer lists all devices of the host at a price.
+func (h *Host) Offer(price domain.Micros) {
+	h.m.t.Helper()
+	listed := true
+	h.Change(hosts.Change{Price: &price, Listed: &listed})
+}
+
+// Rename gives the host another name.
+func (h *Host) Rename(name string) {
+	h.m.t.Helper()
+	h.Change(hosts.Change{Details: domainhosts.Details{Name: &name}})
+}
+
+// Change is what its owner changes.
+func (h *Host) Change(c hosts.Change) {
+	h.m.t.Helper()
+	_, err := h.m.Hosts.Update(h.m.t.Context(), h.Owner, h.ID, c)
+	require.NoError(h.m.t, err)
+}
+
 // Orders is what the host has to do.
 func (h *Host) Orders() []jobs.Order {
 	h.m.t.Helper()
