@@ -31,7 +31,7 @@ help: ## print this list
 ##@ Use it
 
 .PHONY: run
-run: needs-python build ## start the whole marketplace on this machine and run an example job on it
+run: build ## start the whole marketplace on this machine and run an example job on it
 	@exec bin/peergpu demo
 
 .PHONY: build
@@ -110,11 +110,6 @@ hashes = git ls-files -co --exclude-standard -z | sort -z | xargs -0 sha256sum 2
 .PHONY: needs-go
 needs-go:
 	@command -v $(GO) > /dev/null || { echo "Go is not installed: see https://go.dev/doc/install (go.mod names the version)"; exit 1; }
-
-# The marketplace starts without Python all the same; only its example does not.
-.PHONY: needs-python
-needs-python:
-	@command -v python3 > /dev/null || echo "python3 is not installed: the example job needs it (Debian: apt-get install python3)"
 
 # It is a program of this module, so go decides whether it is up to date.
 .PHONY: bin/testrun

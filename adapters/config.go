@@ -54,7 +54,10 @@ type Config struct {
 	TokenKey    string `env:"PEERGPU_TOKEN_KEY,unset" doc:"secret: 32 bytes in base64, signs access tokens; made in PEERGPU_DATA/keys when empty, unless DATABASE is postgres"`
 	ManifestKey string `env:"PEERGPU_MANIFEST_KEY,unset" doc:"secret: 32 bytes in base64, signs what agents obey; as above"`
 	VaultKey    string `env:"PEERGPU_VAULT_KEY,unset" doc:"secret: 32 bytes in base64, encrypts renters' secrets in the database; as above"`
-	BlobKey     string `env:"PEERGPU_BLOB_KEY,unset" doc:"secret: 32 bytes in base64, signs links to files; as above"`
+	// Demo is set by the demo command alone: loopback only, well-known passwords.
+	Demo bool
+
+	BlobKey string `env:"PEERGPU_BLOB_KEY,unset" doc:"secret: 32 bytes in base64, signs links to files; as above"`
 }
 
 // Variable is one line of the configuration's table.
@@ -65,6 +68,9 @@ func Variables() []Variable {
 	var list []Variable
 	for f := range reflect.TypeFor[Config]().Fields() {
 		name, _, _ := strings.Cut(f.Tag.Get("env"), ",")
+		if name == "" {
+			continue
+		}
 		list = append(list, Variable{name, f.Tag.Get("envDefault"), f.Tag.Get("doc")})
 	}
 	return list
@@ -121,6 +127,20 @@ func (c Config) Complete() (Config, error) {
 	}
 	add(!oneOf(c.LogLevel+"|", "debug|", "info|", "warn|", "error|"), "PEERGPU_LOG_LEVEL: debug, info, warn or error")
 	return c, errors.Join(wrong...)
+}
+
+// ForDemo is the configuration in demo mode: well-known passwords, and therefore only
+// for this machine.
+func (c Config) ForDemo() (Config, error) {
+	host, _, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return c, err
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return c, fmt.Errorf("PEERGPU_LISTEN=%s: the demo has well-known passwords and serves on a loopback address alone, such as 127.0.0.1:8080", c.Listen)
+	}
+	c.Demo, c.LoginsPerMinute, c.SignUpsPerHour = true, 0, 0
+	return c, nil
 }
 
 func oneOf(s string, prefixes ...string) bool {

@@ -50,6 +50,10 @@ func (s *Store) failed(ctx context.Context, err error) error {
 
 // translate is the one place in which drivers' errors become ours.
 func translate(d *dialect, err error) error {
+	var theirs *changeError
+	if errors.As(err, &theirs) {
+		return theirs.err
+	}
 	var ours *domain.Error
 	if err == nil || errors.As(err, &ours) {
 		return err
@@ -72,11 +76,18 @@ func translate(d *dialect, err error) error {
 // fatal passes on an error that takes the whole transaction with it, and swallows one
 // that belongs to a single statement.
 func (d *dialect) fatal(err error) error {
-	if err != nil && (d.transient(err) || disconnected(d, err)) {
-		return err
+	var theirs *changeError
+	if err == nil || errors.As(err, &theirs) || !d.transient(err) && !disconnected(d, err) {
+		return nil
 	}
-	return nil
+	return err
 }
+
+// changeError is what a caller's change returned within a transaction. It may be any
+// error, and says nothing about the database.
+type changeError struct{ err error }
+
+func (e *changeError) Error() string { return e.err.Error() }
 
 // disconnected says that nobody knows what became of the statement.
 func disconnected(d *dialect, err error) bool {
@@ -85,6 +96,3 @@ func disconnected(d *dialect, err error) bool {
 		errors.Is(err, net.ErrClosed) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) ||
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || err.Error() == "sql: database is closed"
 }
-
-// none says that a query found nothing.
-func none(err error) bool { return errors.Is(err, sql.ErrNoRows) }

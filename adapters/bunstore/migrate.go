@@ -29,8 +29,8 @@ func (s *Store) migrate(ctx context.Context) error {
 		return err
 	}
 	done, err := provider.Up(ctx)
-	for _, m := range done {
-		s.Log.InfoContext(ctx, "migrated the database", "migration", m.Source.Path)
+	if len(done) > 0 {
+		s.Log.InfoContext(ctx, "migrated the database", "migrations", len(done), "version", done[len(done)-1].Source.Version)
 	}
 	return err
 }

@@ -82,9 +82,21 @@ func (t *tx) run(u *unit) (err error) {
 	return u.work(t)
 }
 
-// apart does a unit's work so that it can be taken back without the others' work. Its
+// alone does a unit's work as the only one of the transaction, without a savepoint.
+// Its error is one that may be another's fault; the unit's own stands in the unit.
+func (t *tx) alone(u *unit) error {
+	if u.err = t.run(u); u.err != nil {
+		t.rollback()
+	} else {
+		// What the unit said last goes to the database together with the COMMIT.
+		u.err = t.commit()
+	}
+	return t.store.dialect.fatal(u.err)
+}
+
+// among does a unit's work so that it can be taken back without the others' work. Its
 // error is one that takes all with it.
-func (t *tx) apart(u *unit) error {
+func (t *tx) among(u *unit) error {
 	before := len(t.pending)
 	t.sent = false
 	t.say("SAVEPOINT unit")
@@ -105,6 +117,18 @@ func (t *tx) apart(u *unit) error {
 	t.say("ROLLBACK TO SAVEPOINT unit")
 	t.say("RELEASE SAVEPOINT unit")
 	return t.flush()
+}
+
+func (t *tx) commit() error {
+	t.say("COMMIT")
+	if err := t.flush(); err != nil {
+		t.rollback()
+		return err
+	}
+	if t.events {
+		t.store.stir()
+	}
+	return nil
 }
 
 // rollback ends the transaction without effect. A connection on which even that fails

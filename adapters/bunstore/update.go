@@ -69,7 +69,7 @@ func (k *kind[A, S]) update(ctx context.Context, s *Store, id domain.ID, change 
 				return s.missing(t.ctx, k.name, err)
 			}
 			if changed, err = k.apply(s, old, change); err != nil {
-				return err
+				return &changeError{err}
 			}
 			stored, found, err = k.replace(t, old, changed.next)
 		}

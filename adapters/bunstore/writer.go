@@ -122,7 +122,11 @@ func (s *Store) commit(ctx context.Context, key domain.ID, work func(*tx) error)
 	if !s.writer.lane(key).add(u) {
 		return closed
 	}
-	return translate(s.dialect, u.wait(ctx))
+	err := u.wait(ctx)
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return err
+	}
+	return translate(s.dialect, err)
 }
 
 // lane chooses by the end of the id, which is random; ids begin with the time.
@@ -208,29 +212,14 @@ func (w *writer) attempt(batch []*unit) error {
 	defer conn.Close()
 	t := &tx{store: w.store, ctx: ctx, conn: conn}
 	t.say(w.store.dialect.begin)
+	if len(batch) == 1 {
+		return t.alone(batch[0])
+	}
 	for _, u := range batch {
-		if len(batch) == 1 {
-			u.err = t.run(u)
-		} else {
-			err = t.apart(u)
-		}
-		if u.err != nil && len(batch) == 1 || err != nil {
+		if err := t.among(u); err != nil {
 			t.rollback()
-			return w.store.dialect.fatal(errors.Join(err, u.err))
+			return err
 		}
 	}
-	t.say("COMMIT")
-	if err := t.flush(); err != nil {
-		t.rollback()
-		// What a single unit said last is sent together with the COMMIT.
-		if len(batch) == 1 {
-			batch[0].err = err
-			return w.store.dialect.fatal(err)
-		}
-		return err
-	}
-	if t.events {
-		w.store.stir()
-	}
-	return nil
+	return t.commit()
 }

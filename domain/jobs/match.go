@@ -15,7 +15,9 @@ type Request struct {
 	Needs   Needs
 	Renter  domain.ID
 	HostPin domain.ID   // only this host; zero: any
-	Avoid   []domain.ID // hosts that lost or declined the job: taken if no other fits
+	Avoid   []domain.ID // hosts that lost the job: taken if no other fits
+	// Declined are hosts that refused the job a moment ago: they are not asked now.
+	Declined []domain.ID
 
 	// ExpectedRun is how long the command should take: the median of the job's reruns,
 	// else the shorter of max_runtime and an hour. The caller decides.
@@ -23,7 +25,11 @@ type Request struct {
 	FetchBytes  int64 // bundle and inputs together
 }
 
-func (r *Request) avoids(host domain.ID) bool { return slices.Contains(r.Avoid, host) }
+func (r *Request) avoids(host domain.ID) bool {
+	return slices.Contains(r.Avoid, host) || r.declinedBy(host)
+}
+
+func (r *Request) declinedBy(host domain.ID) bool { return slices.Contains(r.Declined, host) }
 
 // Choice is where a request runs best: all devices belong to the one host.
 type Choice struct {

@@ -105,6 +105,9 @@ func drawRequest(t *rapid.T, hosts int) jobs.Request {
 	}
 	for range rapid.IntRange(0, 2).Draw(t, "avoided") {
 		r.Avoid = append(r.Avoid, hostID(rapid.IntRange(1, hosts+1).Draw(t, "avoid")))
+		if rapid.Bool().Draw(t, "has declined") {
+			r.Declined = append(r.Declined, hostID(rapid.IntRange(1, hosts+1).Draw(t, "declined")))
+		}
 	}
 	r.ExpectedRun = pick(t, "run", someRuntimes)
 	r.FetchBytes = pick(t, "fetch", someSizes)

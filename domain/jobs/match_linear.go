@@ -19,7 +19,7 @@ func Linear(slots []Slot, r Request) (Choice, bool) {
 	costs := map[domain.ID]cost{}
 	for host, of := range byHost(slots) {
 		choice, c, ok := offer(of, &r)
-		if !ok {
+		if !ok || r.declinedBy(host) {
 			continue
 		}
 		costs[host] = c
@@ -147,6 +147,9 @@ func (e *Exclusions) count(slots []*Slot, r *Request) {
 	}
 	if !r.HostPin.IsZero() && r.HostPin != slots[0].HostID {
 		exclude(ConstraintHostID)
+	}
+	if r.declinedBy(slots[0].HostID) {
+		exclude(ConstraintDeclined)
 	}
 	if len(slots) < k {
 		exclude(ConstraintGPUs)

@@ -21,7 +21,7 @@ func (x *Index) Match(r Request) (Choice, bool) {
 	if q.best.host == nil {
 		for _, id := range r.Avoid {
 			h, known := x.hosts[id]
-			if known && (r.HostPin.IsZero() || r.HostPin == id) {
+			if known && !r.declinedBy(id) && (r.HostPin.IsZero() || r.HostPin == id) {
 				q.consider(h)
 			}
 		}
@@ -33,7 +33,8 @@ func (x *Index) Match(r Request) (Choice, bool) {
 }
 
 // Dearest is the greatest price per GPU-hour among the devices that fit a request now,
-// the same as Exclusions.Dearest but found without looking at every host, as long as
+// the same as Exclusions.Dearest but found without looking at every host. Hosts that
+// declined the job count here: they may be asked again. It is quick as long as
 // the request has no maximum price of its own.
 func (x *Index) Dearest(r Request) (domain.Micros, bool) {
 	q := x.search(&r)

@@ -149,7 +149,9 @@ func (j *Job) giveBack(reason Reason, detail string, now time.Time) error {
 	a.Outcome, a.Reason, a.Detail, a.EndedAt = outcome, reason, detail, now
 	a.bill()
 	j.s.Reason, j.s.Detail, j.s.Phase, j.s.QueuedAt = reason, detail, Progress{}, now
-	j.s.WaitUntil = now.Add(j.s.Spec.Limits.MaxWait)
+	if ruling.Counts { // a job that nobody takes expires, however often it was offered
+		j.s.WaitUntil = now.Add(j.s.Spec.Limits.MaxWait)
+	}
 	return j.move(Queued, now, Happening{})
 }
 

@@ -64,7 +64,9 @@ const (
 	ConstraintBusy      Constraint = "busy"
 	// ConstraintCombination: each constraint leaves devices enough, all together do not.
 	ConstraintCombination Constraint = "combination"
-	// ConstraintAvoided: fits, but lost or declined the job before and is taken last.
+	// ConstraintDeclined: refused the job a moment ago and is not asked now.
+	ConstraintDeclined Constraint = "declined"
+	// ConstraintAvoided: fits, but lost the job before and is taken last.
 	ConstraintAvoided Constraint = "avoided"
 )
 
@@ -73,7 +75,7 @@ var Constraints = []Constraint{
 	ConstraintHostID, ConstraintGPUs, ConstraintGPUModel, ConstraintVRAM, ConstraintCPUs,
 	ConstraintMemory, ConstraintDisk, ConstraintTags, ConstraintRegion, ConstraintVerified,
 	ConstraintIsolation, ConstraintOwner, ConstraintPrice, ConstraintUnlisted,
-	ConstraintOffline, ConstraintBusy, ConstraintCombination, ConstraintAvoided,
+	ConstraintOffline, ConstraintBusy, ConstraintDeclined, ConstraintCombination, ConstraintAvoided,
 }
 
 // refusals is a set of constraints, one bit each.

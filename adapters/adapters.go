@@ -1,0 +1,213 @@
+// Package adapters is the composition root of the server: the configuration, which
+// adapter stands behind which port, and the order in which things start and stop.
+package adapters
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"go.uber.org/fx"
+	"go.uber.org/fx/fxevent"
+
+	"github.com/peergpu/peergpu/adapters/bridge"
+	"github.com/peergpu/peergpu/adapters/bunstore"
+	"github.com/peergpu/peergpu/adapters/cloudblob"
+	"github.com/peergpu/peergpu/adapters/eventbus"
+	"github.com/peergpu/peergpu/adapters/gateway"
+	"github.com/peergpu/peergpu/adapters/josetokens"
+	"github.com/peergpu/peergpu/adapters/memory"
+	"github.com/peergpu/peergpu/adapters/stripepay"
+	"github.com/peergpu/peergpu/adapters/system"
+	"github.com/peergpu/peergpu/application/billing"
+	"github.com/peergpu/peergpu/application/hosts"
+	"github.com/peergpu/peergpu/openapi/bundle"
+	"github.com/peergpu/peergpu/ports"
+)
+
+// Ports provides every port of a configuration, and the adapters that drive the use
+// cases. Nothing runs yet.
+func Ports(c Config, log *slog.Logger) fx.Option {
+	return fx.Module("adapters",
+		fx.Supply(c, c.jobs(), c.hosts(), c.identity(), c.billing()),
+		fx.Provide(
+			func() *slog.Logger { return log },
+			keys, openStorage, newSystem, newSecurity, newBlobs, newBus, newLive, newBridge, newGateway, newServer,
+			func(h *hosts.Service) ports.Offers { return bridge.Offers{Hosts: h} },
+			func(b *billing.Service) ports.Funds { return bridge.Funds{Service: b} },
+		),
+	)
+}
+
+// running makes everything run, in this order.
+var running = fx.Invoke(startRelay, startScheduler, serve)
+
+// quiet keeps the wiring library from logging: what goes wrong comes back as an error.
+var quiet = fx.WithLogger(func() fxevent.Logger { return fxevent.NopLogger })
+
+func keys(c Config) (system.Keys, error) { return c.keys() }
+
+// storage is all ports of one database.
+type storage struct {
+	fx.Out
+	Users       ports.Users
+	Sessions    ports.Sessions
+	APITokens   ports.APITokens
+	Hosts       ports.Hosts
+	Enrollments ports.Enrollments
+	Presences   ports.Presences
+	Jobs        ports.Jobs
+	Logs        ports.Logs
+	Artifacts   ports.Artifacts
+	Ledger      ports.Ledger
+	Outbox      ports.Outbox
+	Leader      ports.Leader
+	Database    database
+}
+
+// database tells whether the database answers.
+type database struct {
+	ping func(context.Context) (skew time.Duration, err error)
+}
+
+// store is what both kinds of storage have.
+type store interface {
+	Users() ports.Users
+	Sessions() ports.Sessions
+	APITokens() ports.APITokens
+	Hosts() ports.Hosts
+	Enrollments() ports.Enrollments
+	Presences() ports.Presences
+	Jobs() ports.Jobs
+	Logs() ports.Logs
+	Artifacts() ports.Artifacts
+	Ledger() ports.Ledger
+	Outbox() ports.Outbox
+	Leader() ports.Leader
+}
+
+func openStorage(lc fx.Lifecycle, c Config, clock ports.Clock, ids ports.IDs, log *slog.Logger) (storage, error) {
+	if strings.HasPrefix(c.Database, "memory://") {
+		return storageOf(memory.New(memory.Options{Clock: clock, IDs: ids}), database{
+			ping: func(context.Context) (time.Duration, error) { return 0, nil },
+		}), nil
+	}
+	if err := makeFolder(c.Database); err != nil {
+		return storage{}, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
+	defer cancel()
+	db, err := bunstore.Open(ctx, c.Database, bunstore.Options{Clock: clock, IDs: ids, Log: log})
+	if err != nil {
+		return storage{}, fmt.Errorf("the database %s cannot be opened: %w", redact(c.Database), err)
+	}
+	lc.Append(fx.StopHook(db.Close))
+	return storageOf(db, database{ping: db.Ping}), nil
+}
+
+const openTimeout = time.Minute
+
+// makeFolder makes the folder that an SQLite file lies in.
+func makeFolder(database string) error {
+	path, ok := strings.CutPrefix(database, "sqlite://")
+	if !ok || strings.HasPrefix(path, ":") {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("PEERGPU_DATABASE: %w", err)
+	}
+	return nil
+}
+
+func storageOf(s store, db database) storage {
+	return storage{
+		Users: s.Users(), Sessions: s.Sessions(), APITokens: s.APITokens(), Hosts: s.Hosts(), Enrollments: s.Enrollments(),
+		Presences: s.Presences(), Jobs: s.Jobs(), Logs: s.Logs(), Artifacts: s.Artifacts(), Ledger: s.Ledger(),
+		Outbox: s.Outbox(), Leader: s.Leader(), Database: db,
+	}
+}
+
+type systemPorts struct {
+	fx.Out
+	Clock     ports.Clock
+	IDs       ports.IDs
+	Passwords ports.Passwords
+}
+
+func newSystem() systemPorts {
+	return systemPorts{Clock: system.Clock{}, IDs: system.IDs{}, Passwords: system.NewPasswords()}
+}
+
+type securityPorts struct {
+	fx.Out
+	Tokens    ports.Tokens
+	Manifests ports.Manifests
+	Vault     ports.Vault
+}
+
+func newSecurity(k system.Keys, clock ports.Clock) (securityPorts, error) {
+	tokens, err := josetokens.NewTokens(k.TokenSeed, clock)
+	if err != nil {
+		return securityPorts{}, err
+	}
+	manifests, err := josetokens.NewManifests(k.ManifestSeed, clock, josetokens.Rotation{})
+	if err != nil {
+		return securityPorts{}, err
+	}
+	vault, err := system.NewVault(k.VaultKey)
+	return securityPorts{Tokens: tokens, Manifests: manifests, Vault: vault}, err
+}
+
+type blobPorts struct {
+	fx.Out
+	Blobs   ports.Blobs
+	Handler http.Handler `name:"blobs"`
+}
+
+func newBlobs(lc fx.Lifecycle, c Config, k system.Keys, clock ports.Clock) (blobPorts, error) {
+	blobs, err := cloudblob.Open(c.Blobs, cloudblob.Options{Key: k.BlobKey, PublicURL: c.PublicURL, Clock: clock})
+	if err != nil {
+		return blobPorts{}, fmt.Errorf("PEERGPU_BLOBS: %w", err)
+	}
+	lc.Append(fx.StopHook(blobs.Close))
+	return blobPorts{Blobs: blobs, Handler: blobs.Handler()}, nil
+}
+
+func newBus(log *slog.Logger) ports.Bus { return eventbus.NewMemory(log) }
+
+type livePorts struct {
+	fx.Out
+	Live     ports.Live
+	Limiter  ports.Limiter
+	Gateway  ports.Gateway
+	Channels *gateway.Channels
+	Reach    ports.Channels
+}
+
+func newLive(clock ports.Clock) livePorts {
+	channels := gateway.NewChannels()
+	return livePorts{
+		Live: memory.NewLive(), Limiter: memory.NewLimiter(clock), Gateway: stripepay.NewSandbox(),
+		Channels: channels, Reach: channels,
+	}
+}
+
+type bridges struct {
+	fx.Out
+	Occupancy *bridge.Occupancy
+	AsHosts   ports.Occupancy
+	Endings   ports.Endings
+	Bundles   ports.Bundles
+}
+
+func newBridge(c Config, store ports.Jobs, blobs ports.Blobs) bridges {
+	limits := bundle.DefaultLimits()
+	limits.ArchiveBytes = c.BundleBytes
+	o := &bridge.Occupancy{}
+	return bridges{Occupancy: o, AsHosts: o, Endings: bridge.Endings{Jobs: store}, Bundles: bridge.Bundles{Blobs: blobs, Limits: limits}}
+}

@@ -1,0 +1,250 @@
+package adapters
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"go.uber.org/fx"
+
+	"github.com/peergpu/peergpu/adapters/bridge"
+	"github.com/peergpu/peergpu/adapters/eventbus"
+	"github.com/peergpu/peergpu/adapters/gateway"
+	"github.com/peergpu/peergpu/adapters/httpapi"
+	"github.com/peergpu/peergpu/adapters/system"
+	"github.com/peergpu/peergpu/application/billing"
+	"github.com/peergpu/peergpu/application/hosts"
+	"github.com/peergpu/peergpu/application/identity"
+	"github.com/peergpu/peergpu/application/jobs"
+	"github.com/peergpu/peergpu/domain"
+	"github.com/peergpu/peergpu/ports"
+)
+
+// The times of the server.
+const (
+	largestSkew  = 2 * time.Second // between our clock and the database's
+	readyTimeout = 2 * time.Second
+	stopHTTP     = 10 * time.Second
+	retryPause   = time.Second
+)
+
+// background runs a task from start to stop. One that ends early with an error is
+// started again after a pause: it is a loop over something that may be away.
+func background(lc fx.Lifecycle, log *slog.Logger, name string, task func(context.Context) error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var done sync.WaitGroup
+	lc.Append(fx.Hook{
+		OnStart: func(context.Context) error {
+			done.Go(func() {
+				for ctx.Err() == nil {
+					err := task(ctx)
+					if err == nil || ctx.Err() != nil {
+						return
+					}
+					log.Error("a background task failed and is started again", "task", name, "error", err)
+					select {
+					case <-ctx.Done():
+					case <-time.After(retryPause):
+					}
+				}
+			})
+			return nil
+		},
+		OnStop: func(stop context.Context) error {
+			cancel()
+			ended := make(chan struct{})
+			go func() {
+				done.Wait()
+				close(ended)
+			}()
+			select {
+			case <-ended:
+				return nil
+			case <-stop.Done():
+				return fmt.Errorf("%s does not stop", name)
+			}
+		},
+	})
+}
+
+// startRelay carries events from the outbox to their reactions. It stops before the
+// bus, so that its last flush is still handled.
+func startRelay(lc fx.Lifecycle, log *slog.Logger, bus ports.Bus, outbox ports.Outbox, leader ports.Leader,
+	_ *jobs.Service, _ *hosts.Service, _ *billing.Service, // they subscribe when they are made
+) {
+	background(lc, log, "bus", bus.Run)
+	background(lc, log, "relay", eventbus.NewRelay(outbox, bus, leader, log).Run)
+}
+
+// startScheduler loads the market, matches, and sweeps what time alone brings.
+func startScheduler(lc fx.Lifecycle, log *slog.Logger, leader ports.Leader, o *bridge.Occupancy,
+	j *jobs.Service, h *hosts.Service, b *billing.Service, i *identity.Service,
+) {
+	o.Jobs = j
+	lc.Append(fx.StartHook(j.Load))
+	background(lc, log, "heartbeats", h.Persist)
+	background(lc, log, "revocations", i.WatchRevocations)
+	background(lc, log, "match", j.Schedule)
+	for name, sweep := range map[string]func(context.Context) error{"sweep-jobs": j.Sweep, "sweep-holds": b.Sweep} {
+		background(lc, log, name, func(ctx context.Context) error { return leader.Lead(ctx, name, sweep) })
+	}
+}
+
+type gatewayDeps struct {
+	fx.In
+	Jobs      *jobs.Service
+	Hosts     *hosts.Service
+	Identity  *identity.Service
+	Manifests ports.Manifests
+	Clock     ports.Clock
+	IDs       ports.IDs
+	Live      ports.Live
+	Log       *slog.Logger
+	Channels  *gateway.Channels
+}
+
+func newGateway(d gatewayDeps) *gateway.Gateway {
+	return gateway.New(gateway.Deps{
+		Jobs: d.Jobs, Hosts: d.Hosts, Identity: d.Identity, Manifests: d.Manifests, Clock: d.Clock, IDs: d.IDs,
+		Live: d.Live, Log: d.Log, JobJSON: httpapi.JobJSON,
+	}, d.Channels)
+}
+
+// Server is the HTTP server, once it serves.
+type Server struct {
+	Handler  http.Handler
+	URL      string // where it is reached from this machine; known after the start
+	stopping atomic.Bool
+}
+
+type serverDeps struct {
+	fx.In
+	Config    Config
+	Keys      system.Keys
+	Identity  *identity.Service
+	Hosts     *hosts.Service
+	Jobs      *jobs.Service
+	Billing   *billing.Service
+	Users     ports.Users
+	Manifests ports.Manifests
+	Clock     ports.Clock
+	Blobs     http.Handler `name:"blobs"`
+	Gateway   *gateway.Gateway
+	Database  database
+	Log       *slog.Logger
+}
+
+func newServer(d serverDeps) (*Server, error) {
+	s := &Server{}
+	link := hmac.New(sha256.New, d.Keys.BlobKey)
+	link.Write([]byte("links of the API"))
+	e, err := httpapi.New(httpapi.Deps{
+		Identity: d.Identity, Hosts: d.Hosts, Jobs: d.Jobs, Billing: d.Billing, Users: d.Users, Manifests: d.Manifests,
+		Clock: d.Clock, Log: d.Log, Blobs: d.Blobs, AgentSocket: d.Gateway.Agent, JobSocket: d.Gateway.Job,
+		Ready: s.ready(d.Database), LinkKey: link.Sum(nil),
+		Settings: httpapi.Settings{
+			PublicURL: d.Config.PublicURL, Secure: strings.HasPrefix(d.Config.PublicURL, "https://"),
+			Demo: d.Config.Demo, BundleBytes: d.Config.BundleBytes,
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.Handler = e
+	return s, nil
+}
+
+// ready tells what keeps the server from its work; nothing means ready.
+func (s *Server) ready(db database) func(context.Context) map[string]error {
+	return func(ctx context.Context) map[string]error {
+		ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+		defer cancel()
+		skew, err := db.ping(ctx)
+		if err == nil && skew.Abs() > largestSkew {
+			err = domain.Unavailable("clock_skew", "the clocks of server and database differ by %s", skew)
+		}
+		checks := map[string]error{"database": err, "server": nil}
+		if s.stopping.Load() {
+			checks["server"] = domain.Unavailable("stopping", "the server stops")
+		}
+		return checks
+	}
+}
+
+// serve is the last to start and the first to stop: readiness goes, the listener
+// closes and requests finish, then the agents are told to come back.
+func serve(lc fx.Lifecycle, shutdown fx.Shutdowner, c Config, s *Server, g *gateway.Gateway, log *slog.Logger) {
+	h := &http.Server{
+		Handler: s.Handler, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	lc.Append(fx.Hook{OnStop: g.Stop})
+	lc.Append(fx.Hook{
+		OnStart: func(ctx context.Context) error {
+			l, err := new(net.ListenConfig).Listen(ctx, "tcp", c.Listen)
+			if errors.Is(err, syscall.EADDRINUSE) {
+				return fmt.Errorf("%s is taken by another program: stop it, or choose another port with PEERGPU_LISTEN=127.0.0.1:8081", c.Listen)
+			}
+			if err != nil {
+				return fmt.Errorf("PEERGPU_LISTEN: %w", err)
+			}
+			s.URL = localURL(l.Addr())
+			go func() {
+				if err := h.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+					log.Error("the server cannot serve any more", "error", err)
+					_ = shutdown.Shutdown(fx.ExitCode(1))
+				}
+			}()
+			return nil
+		},
+		OnStop: func(ctx context.Context) error {
+			s.stopping.Store(true)
+			ctx, cancel := context.WithTimeout(ctx, stopHTTP)
+			defer cancel()
+			if err := h.Shutdown(ctx); err != nil {
+				return h.Close() // somebody follows a log; the agents and the data matter more
+			}
+			return nil
+		},
+	})
+}
+
+// localURL is how this machine reaches an address that may be "all of them".
+func localURL(a net.Addr) string {
+	host, port, err := net.SplitHostPort(a.String())
+	if err != nil {
+		return "http://" + a.String()
+	}
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}
+
+// Standing describes which adapter stands behind which port, without secrets.
+func (c Config) Standing() [][2]string {
+	return [][2]string{
+		{"database", redact(c.Database)}, {"blobs", redact(c.Blobs)}, {"events", redact(c.Events)},
+		{"payments", redact(c.Payments) + " (no real money)"}, {"listen", c.Listen},
+	}
+}
+
+// redact shows a URL without its password.
+func redact(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "(a malformed URL)"
+	}
+	return u.Redacted()
+}
