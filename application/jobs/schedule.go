@@ -264,9 +264,14 @@ func (s *Service) expire(ctx context.Context) error {
 // missing at once the fault is rather ours: then nothing is taken away.
 func (s *Service) findLost(ctx context.Context) error {
 	byHost := map[domain.ID][]jobs.Snapshot{}
+	overdue := s.Clock.Now().Add(-StartBy)
 	err := s.each(ctx, ports.JobFilter{States: []jobs.State{jobs.Assigned, jobs.Running, jobs.Cancelling}}, func(j jobs.Snapshot) error {
-		host := j.Current().Host
-		byHost[host] = append(byHost[host], j)
+		a := j.Current()
+		if a.AcceptedAt.IsZero() && !a.LeasedAt.After(overdue) {
+			// The order is void by now: the host is connected, and yet did not take it.
+			return s.lose(ctx, j, jobs.ReasonHostError, "the host did not take the job in time")
+		}
+		byHost[a.Host] = append(byHost[a.Host], j)
 		return nil
 	})
 	if err != nil || len(byHost) == 0 {
@@ -297,15 +302,27 @@ func (s *Service) findLost(ctx context.Context) error {
 	}
 	for _, h := range lost {
 		for _, j := range byHost[h] {
-			_, err := s.update(ctx, j.ID, func(fresh *jobs.Job) error {
-				return fresh.Lose(j.Attempt(), jobs.ReasonHostLost, "", s.Clock.Now())
-			})
-			if err != nil && !errors.Is(err, jobs.ErrStale) {
+			if err := s.lose(ctx, j, jobs.ReasonHostLost, ""); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// lose takes an attempt away, unless it ended meanwhile.
+func (s *Service) lose(ctx context.Context, j jobs.Snapshot, reason jobs.Reason, detail string) error {
+	accepted := j.Current().AcceptedAt
+	_, err := s.update(ctx, j.ID, func(fresh *jobs.Job) error {
+		if a := snapshotAttempt(fresh); a == nil || !a.AcceptedAt.Equal(accepted) {
+			return jobs.ErrStale // it was accepted at this moment
+		}
+		return fresh.Lose(j.Attempt(), reason, detail, s.Clock.Now())
+	})
+	if errors.Is(err, jobs.ErrStale) {
+		return nil
+	}
+	return err
 }
 
 // Subscribe registers the reactions of jobs to events.

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http/httptest"
 	"sync"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -88,8 +89,16 @@ func Open(t T, o Options) *Market {
 // memory is gone, and every agent has lost its connection.
 func (m *Market) Restart() {
 	m.t.Helper()
+	m.Down(0)
+}
+
+// Down stops the server for a time, and starts it again.
+func (m *Market) Down(d time.Duration) {
+	m.t.Helper()
 	m.stop()
+	time.Sleep(d)
 	m.begin()
+	synctest.Wait()
 }
 
 // begin makes the use cases and runs what goes on in the background.
