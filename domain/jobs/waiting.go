@@ -183,7 +183,7 @@ func (d *demands) metBy(free []Slot) bool {
 // servedBy says that the slots of one host are enough for the job.
 func (p *parked) servedBy(free []Slot) bool {
 	k := p.r.Needs.count()
-	if !p.asks.metBy(free) || !p.r.HostPin.IsZero() && p.r.HostPin != free[0].HostID {
+	if !p.asks.metBy(free) || !p.r.HostPin.IsZero() && p.r.HostPin != free[0].HostID || p.r.declinedBy(free[0].HostID) {
 		return false
 	}
 	for i := range free {

@@ -3,7 +3,6 @@ package e2e
 import (
 	"fmt"
 	"net/http"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -14,13 +13,7 @@ import (
 	"github.com/peergpu/peergpu/tests/testkit"
 )
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if dir, err := programs(); err == nil {
-		_ = os.RemoveAll(dir)
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { Main(m) }
 
 // job is what these tests read of a job.
 type job struct {
@@ -80,17 +73,25 @@ func TestTheServerKilledWhileAJobRunsLosesNothing(t *testing.T) {
 
 			var statement struct {
 				State string
-				Lines []struct{ Kind string }
+				Lines []struct {
+					Kind      string
+					Amount    int64     `json:"amount_micros"`
+					CreatedAt time.Time `json:"created_at"`
+				}
 			}
 			require.Eventually(t, func() bool {
 				u.Call(http.MethodGet, path+"/statement", nil, &statement)
 				return statement.State == "settled"
 			}, 15*time.Second, 50*time.Millisecond)
-			kinds := map[string]int{}
+			settled, sum := map[time.Time]int{}, int64(0)
 			for _, l := range statement.Lines {
-				kinds[l.Kind]++
+				sum += l.Amount
+				if l.Kind == "settle" {
+					settled[l.CreatedAt]++
+				}
 			}
-			assert.Equal(t, 1, kinds["settle"], "one settlement: %v", kinds)
+			assert.Len(t, settled, 1, "one settlement: %+v", statement.Lines)
+			assert.Zero(t, sum)
 			assert.Positive(t, j.CostMicros)
 			var account struct {
 				Held    int64 `json:"held_micros"`

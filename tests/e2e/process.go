@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -39,6 +40,15 @@ var programs = sync.OnceValues(func() (string, error) {
 	}
 	return dir, nil
 })
+
+// Main runs the tests of a package that uses clusters, and removes what they built.
+func Main(m *testing.M) {
+	code := m.Run()
+	if dir, err := programs(); err == nil {
+		_ = os.RemoveAll(dir)
+	}
+	os.Exit(code)
+}
 
 // Cluster is a server and what belongs to it.
 type Cluster struct {
@@ -80,7 +90,7 @@ func NewCluster(t testing.TB, database string, env ...string) *Cluster {
 	c := &Cluster{t: t, bin: bin, dir: testkit.Dir(t), URL: "http://" + address, log: &lockedBuffer{}}
 	c.env = append([]string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + c.dir, "PEERGPU_LISTEN=" + address, "PEERGPU_DATA=" + filepath.Join(c.dir, "data"),
-		"PEERGPU_LEASE_TTL=2s", "PEERGPU_SIGN_UPS_PER_HOUR=0", "PEERGPU_LOGINS_PER_MINUTE=0", "PEERGPU_DATABASE=" + database,
+		"PEERGPU_LEASE_TTL=2s", "PEERGPU_LOG_LEVEL=warn", "PEERGPU_SIGN_UPS_PER_HOUR=0", "PEERGPU_LOGINS_PER_MINUTE=0", "PEERGPU_DATABASE=" + database,
 	}, env...)
 	for _, name := range []string{"TOKEN", "MANIFEST", "VAULT", "BLOB"} {
 		key := make([]byte, 32)
@@ -144,8 +154,9 @@ func (c *Cluster) command(name string, args ...string) *exec.Cmd {
 }
 
 // Agent enrols a host of the user with simulated GPUs and runs its agent until the end
-// of the test.
-func (c *Cluster) Agent(u *User, name, runtime string, gpus int) {
+// of the test. More lines for its agent.yaml, such as "trusted: true", may follow. It
+// gives the agent's process.
+func (c *Cluster) Agent(u *User, name, runtime string, gpus int, settings ...string) *os.Process {
 	c.t.Helper()
 	var token struct{ Token string }
 	u.Call(http.MethodPost, "/api/hosts/enrollment-tokens", nil, &token)
@@ -155,10 +166,14 @@ func (c *Cluster) Agent(u *User, name, runtime string, gpus int) {
 	enrol.Env = append(enrol.Env, "PEERGPU_AGENT_HOME="+home)
 	require.NoError(c.t, enrol.Run(), c.log.String())
 	file := filepath.Join(home, "agent.yaml")
-	settings, err := os.ReadFile(file)
+	written, err := os.ReadFile(file)
 	require.NoError(c.t, err)
-	settings = bytes.Replace(settings, []byte("runtime: process"), []byte("runtime: "+runtime), 1)
-	require.NoError(c.t, os.WriteFile(file, settings, 0o600))
+	for _, line := range append(settings, "runtime: "+runtime) {
+		key, _, _ := strings.Cut(line, ":")
+		written = regexp.MustCompile("(?m)^"+key+":.*\n").ReplaceAll(written, nil)
+		written = fmt.Appendf(written, "%s\n", line)
+	}
+	require.NoError(c.t, os.WriteFile(file, written, 0o600))
 	agent := c.command("peergpu-agent", "run")
 	agent.Env = append(agent.Env, "PEERGPU_AGENT_HOME="+home)
 	require.NoError(c.t, agent.Start())
@@ -181,13 +196,20 @@ func (c *Cluster) Agent(u *User, name, runtime string, gpus int) {
 		}
 		return false
 	}, 20*time.Second, 20*time.Millisecond)
+	return agent.Process
 }
+
+// Process is the server's, while it runs.
+func (c *Cluster) Process() *os.Process { return c.proc.Process }
 
 // User is an account that uses the API.
 type User struct {
 	c     *Cluster
 	token string
 }
+
+// Token is what the user's requests carry.
+func (u *User) Token() string { return u.token }
 
 // User signs a new account up and in.
 func (c *Cluster) User(name string) *User {
