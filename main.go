@@ -1,4 +1,4 @@
-// PeerGPU's server: the marketplace itself, and the operator's commands.
+// Command peergpu runs the marketplace: the server, the demo and the operator's commands.
 package main
 
 import (
