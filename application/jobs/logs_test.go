@@ -1,0 +1,387 @@
+package jobs_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/peergpu/peergpu/application/jobs"
+	"github.com/peergpu/peergpu/domain"
+	domainjobs "github.com/peergpu/peergpu/domain/jobs"
+	"github.com/peergpu/peergpu/tests/testkit/market"
+)
+
+// started opens a marketplace in which an attempt of ada's runs.
+func started(t market.T, o market.Options) (m *market.Market, ada domain.Actor, a *market.Attempt) {
+	t.Helper()
+	m = market.Open(t, o)
+	ada = m.Person("ada", 100*market.Dollar)
+	h := m.Host(m.Person("bob", 0), market.Machine{})
+	m.Submit(ada, patient())
+	a = h.Take()
+	a.Start()
+	return m, ada, a
+}
+
+// answers collects what an agent is told about its log bytes.
+type answers struct {
+	mu   sync.Mutex
+	list []jobs.Position
+}
+
+func (a *answers) add(p jobs.Position) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.list = append(a.list, p)
+}
+
+// take gives what was answered since the last take.
+func (a *answers) take() []jobs.Position {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	list := a.list
+	a.list = nil
+	return list
+}
+
+func TestLogBytesAreTakenByOffset(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m, ada, a := started(t, market.Options{})
+		var got answers
+		send := func(offset int64, text string) []jobs.Position {
+			require.NoError(t, a.Send(offset, []byte(text), got.add))
+			pass(200 * time.Millisecond)
+			return got.take()
+		}
+		assert.Equal(t, []jobs.Position{{Offset: 5}}, send(0, "hello"))
+		assert.Equal(t, []jobs.Position{{Offset: 5}}, send(0, "hello"), "a repeat")
+		assert.Equal(t, []jobs.Position{{Offset: 5}}, send(1, "ell"), "part of a repeat")
+		assert.Equal(t, []jobs.Position{{Offset: 11}}, send(3, "lo world"), "an overlap")
+		assert.Equal(t, []jobs.Position{{Offset: 11, Rewind: true}}, send(20, "x"), "a gap")
+		assert.Equal(t, []jobs.Position{{Offset: 12}}, send(11, "\n"))
+		assert.Equal(t, "hello world\n", readLog(t, m, ada, a.Job))
+		require.NoError(t, a.Send(12, []byte("soon"), got.add))
+		assert.Empty(t, got.take(), "it is acknowledged when it is durable")
+		assert.Equal(t, "hello world\nsoon", readLog(t, m, ada, a.Job), "and shown before")
+		require.NoError(t, a.Send(16, make([]byte, 300<<10), got.add))
+		assert.Equal(t, []jobs.Position{{Offset: 16 + 300<<10}}, got.take(), "much is stored at once")
+	})
+}
+
+func TestALogHasALimit(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		_, _, a := started(t, market.Options{Jobs: func(s *jobs.Settings) { s.LogBytes = 1000 }})
+		var got answers
+		require.NoError(t, a.Send(0, make([]byte, 200<<10), got.add), "the agent cuts; here is some room for its marker")
+		err := a.Send(200<<10, make([]byte, 100<<10), got.add)
+		assert.Equal(t, "log_limit", domain.CodeOf(err))
+	})
+}
+
+func TestStorageThatFailsForAMomentLosesNoLog(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := &faults{}
+		m, ada, a := started(t, f.options())
+		var got answers
+		for name, fault := range map[string]*fault{"nothing stored": failing(down, 1), "stored all the same": stored()} {
+			f.logs.Store(fault)
+			for !assertWhole(a, &got) {
+				pass(150 * time.Millisecond)
+			}
+			assert.Equal(t, string(a.Bytes), readLog(t, m, ada, a.Job), name)
+		}
+		a.Exit(0)
+		a.Finish()
+		assert.Equal(t, domainjobs.Succeeded, m.Job(a.Job).State)
+	})
+}
+
+// assertWhole sends the log as an agent does, from where it is told, until all that is
+// there is durable. The first call adds to the log.
+func assertWhole(a *market.Attempt, got *answers) bool {
+	from := int64(-1)
+	for _, p := range got.take() {
+		if p.Stale {
+			panic("the host holds the attempt")
+		}
+		if from = p.Offset; !p.Rewind && from == int64(len(a.Bytes)) {
+			return true
+		}
+	}
+	if from < 0 {
+		from = int64(len(a.Bytes))
+		a.Bytes = fmt.Appendf(a.Bytes, "line %d\n", len(a.Bytes))
+	}
+	if err := a.Send(from, a.Bytes[from:], got.add); err != nil {
+		panic(err)
+	}
+	return false
+}
+
+func TestAResultWaitsForItsWholeLog(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m, ada, a := started(t, market.Options{})
+		a.Print("one\n")
+		a.Exit(0)
+		r := a.Result()
+		r.LogBytes += 4
+		var mismatch *jobs.LogMismatch
+		require.ErrorAs(t, m.Jobs.Finished(t.Context(), a.Host.Actor, a.Ref, r), &mismatch)
+		assert.Equal(t, int64(4), mismatch.Offset)
+		assert.Equal(t, domainjobs.Running, m.Job(a.Job).State)
+		a.Print("two\n")
+		a.Finish()
+		synctest.Wait()
+		assert.Equal(t, domainjobs.Succeeded, m.Job(a.Job).State)
+		assert.Equal(t, "one\ntwo\n", readLog(t, m, ada, a.Job))
+	})
+}
+
+func TestALogThatIsNotTheOneThatWasSentFailsTheAttempt(t *testing.T) {
+	for name, change := range map[string]func(*domainjobs.Result){
+		"another sum":        func(r *domainjobs.Result) { r.LogSHA256 = strings.Repeat("0", 64) },
+		"shorter than it is": func(r *domainjobs.Result) { r.LogBytes-- },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				m, _, a := started(t, market.Options{})
+				a.Print("one\n")
+				a.Host.Disconnect()
+				a.Exit(0)
+				r := a.Result()
+				change(&r)
+				require.NoError(t, m.Jobs.Finished(t.Context(), a.Host.Actor, a.Ref, r))
+				synctest.Wait()
+				j := m.Job(a.Job)
+				assert.Equal(t, domainjobs.Queued, j.State)
+				assert.Equal(t, domainjobs.ReasonUploadFailed, j.Attempts[0].Reason)
+				assert.Zero(t, j.Cost())
+			})
+		})
+	}
+}
+
+func TestALogGoesOnAfterARestartOfTheServer(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m, ada, a := started(t, market.Options{})
+		a.Print("one\n")
+		pass(time.Second)
+		a.Print("lost on the way\n")
+		m.Restart()
+		a.Host.Connect()
+		resumes, err := m.Jobs.Reconcile(t.Context(), a.Host.Actor, []jobs.Held{{Ref: a.Ref}})
+		require.NoError(t, err)
+		from := resumes[0].LogOffset
+		require.LessOrEqual(t, from, int64(len(a.Bytes)))
+		require.NoError(t, a.Send(from, a.Bytes[from:], func(jobs.Position) {}))
+		a.Print("two\n")
+		a.Exit(0)
+		a.Finish()
+		synctest.Wait()
+		assert.Equal(t, domainjobs.Succeeded, m.Job(a.Job).State, "its sum was made again from what is stored")
+		assert.Equal(t, int64(3), m.Job(a.Job).Attempts[0].LogLines)
+		assert.Equal(t, string(a.Bytes), readLog(t, m, ada, a.Job))
+	})
+}
+
+// viewer follows a log, and can fall behind.
+type viewer struct {
+	begin, next int64
+	got         []byte
+	broken      error
+	slow        time.Duration
+	attempt     int
+	stop        context.CancelFunc
+	done        chan struct{}
+	err         error
+}
+
+// follow watches an attempt from an offset; 0 is the latest.
+func follow(t market.T, m *market.Market, who domain.Actor, job domain.ID, attempt int, from int64, slow time.Duration) *viewer {
+	t.Helper()
+	v := &viewer{begin: from, next: from, slow: slow, done: make(chan struct{})}
+	log, err := m.Jobs.OpenLog(t.Context(), who, job, attempt)
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(t.Context())
+	v.stop = stop
+	go func() {
+		defer close(v.done)
+		v.err = log.Follow(ctx, who, from, v.emit)
+		v.attempt = log.Attempt
+	}()
+	return v
+}
+
+func (v *viewer) emit(batch []byte) error {
+	offset, _, data := jobs.DecodeBatch(batch)
+	if offset != v.next && v.broken == nil {
+		v.broken = fmt.Errorf("bytes from %d came where %d were due", offset, v.next)
+	}
+	v.got = append(v.got, data...)
+	v.next = offset + int64(len(data))
+	time.Sleep(v.slow)
+	return nil
+}
+
+func (v *viewer) check(t market.T, whole []byte) {
+	t.Helper()
+	<-v.done
+	require.NoError(t, v.err)
+	require.NoError(t, v.broken)
+	require.True(t, bytes.Equal(whole[v.begin:], v.got), "it saw %d of %d bytes", len(v.got), len(whole)-int(v.begin))
+}
+
+func TestEverybodyWhoFollowsSeesTheWholeLogOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		// A bubble has no deadline, and rapid asks for it.
+		rapid.Check(struct{ rapid.TB }{t}, func(rt *rapid.T) {
+			m, ada, a := started(rt, market.Options{})
+			var viewers []*viewer
+			watch := func(from int64) {
+				slow := time.Duration(rapid.SampledFrom([]int{0, 0, 1, 30}).Draw(rt, "slow")) * time.Millisecond
+				viewers = append(viewers, follow(rt, m, ada, a.Job, 1, from, slow))
+			}
+			durable := func() {
+				pass(time.Second)
+				size, err := m.Store.Logs().Size(rt.Context(), a.Job, 1)
+				require.NoError(rt, err)
+				require.Equal(rt, int64(len(a.Bytes)), size)
+			}
+			rt.Repeat(map[string]func(*rapid.T){
+				"print": func(rt *rapid.T) {
+					a.Print(strings.Repeat(string(rune('a'+len(a.Bytes)%26)), rapid.IntRange(1, 3000).Draw(rt, "bytes")))
+				},
+				"chatter": func(*rapid.T) { // more than a live channel holds
+					for i := range 300 {
+						a.Print(fmt.Sprintf("%d\n", i))
+					}
+				},
+				"wait": func(rt *rapid.T) { pass(time.Duration(rapid.IntRange(0, 250).Draw(rt, "ms")) * time.Millisecond) },
+				"watch": func(rt *rapid.T) {
+					if len(viewers) < 6 {
+						watch(int64(rapid.IntRange(0, len(a.Bytes)).Draw(rt, "from")))
+					}
+				},
+				"reconnect": func(rt *rapid.T) {
+					if len(viewers) == 0 {
+						rt.Skip("nobody watches")
+					}
+					v := viewers[0]
+					v.stop()
+					<-v.done
+					next := follow(rt, m, ada, a.Job, 1, v.next, 0)
+					next.begin, next.got, next.broken = v.begin, v.got, v.broken
+					viewers[0] = next
+				},
+				"restart": func(rt *rapid.T) {
+					durable()
+					for _, v := range viewers {
+						v.stop()
+						<-v.done
+					}
+					m.Restart()
+					for i, v := range viewers {
+						next := follow(rt, m, ada, a.Job, 1, v.next, v.slow)
+						next.begin, next.got, next.broken = v.begin, v.got, v.broken
+						viewers[i] = next
+					}
+					a.Host.Connect()
+				},
+			})
+			a.Exit(0)
+			a.Finish()
+			watch(0)
+			synctest.Wait()
+			watch(0)
+			for _, v := range viewers {
+				v.check(rt, a.Bytes)
+			}
+		})
+	})
+}
+
+func TestAViewerMayComeBeforeTheFirstAttempt(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := market.Open(t, market.Options{})
+		ada := m.Person("ada", 100*market.Dollar)
+		j := m.Submit(ada, patient())
+		early := follow(t, m, ada, j.ID, 0, 0, 0)
+		synctest.Wait()
+		h := m.Host(m.Person("bob", 0), market.Machine{})
+		a := h.Take()
+		a.Run(0, time.Second)
+		early.check(t, []byte("hello\n"))
+		assert.Equal(t, 1, early.attempt)
+	})
+}
+
+func TestAViewerOfAJobThatNeverRanIsNotLeftWaiting(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := market.Open(t, market.Options{})
+		ada := m.Person("ada", 100*market.Dollar)
+		j := m.Submit(ada, patient())
+		v := follow(t, m, ada, j.ID, 0, 0, 0)
+		synctest.Wait()
+		_, err := m.Jobs.Cancel(t.Context(), ada, j.ID)
+		require.NoError(t, err)
+		v.check(t, nil)
+		_, err = m.Jobs.LogLink(t.Context(), ada, j.ID, 0)
+		assert.Equal(t, "log_not_complete", domain.CodeOf(err))
+		_, err = m.Jobs.OpenLog(t.Context(), ada, j.ID, 1)
+		assert.Equal(t, domain.KindNotFound, domain.KindOf(err))
+	})
+}
+
+func TestEachAttemptHasItsOwnLog(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m, ada, a := started(t, market.Options{})
+		other := m.Host(a.Host.Owner, market.Machine{Price: 2 * market.DefaultPrice})
+		v := follow(t, m, ada, a.Job, 0, 0, 0)
+		a.Print("first try\n")
+		pass(time.Second)
+		require.NoError(t, m.Jobs.Lost(t.Context(), a.Host.Actor, a.Ref, domainjobs.ReasonHostReclaimed, ""))
+		v.check(t, []byte("first try\n"))
+		synctest.Wait()
+		b := other.Take()
+		b.Run(0, time.Second)
+		synctest.Wait()
+		assert.Equal(t, "hello\n", readLog(t, m, ada, a.Job))
+		first, err := m.Jobs.OpenLog(t.Context(), ada, a.Job, 1)
+		require.NoError(t, err)
+		assert.Equal(t, int64(10), first.Size)
+		assert.True(t, first.Over)
+		data, err := first.Read(t.Context(), 6)
+		require.NoError(t, err)
+		assert.Equal(t, "try\n", string(data))
+		for _, beyond := range []int64{10, 11, 1000} {
+			data, err = first.Read(t.Context(), beyond)
+			require.NoError(t, err)
+			assert.Empty(t, data)
+		}
+	})
+}
+
+func TestALogLinkWaitsForTheEnd(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m, ada, a := started(t, market.Options{})
+		_, err := m.Jobs.LogLink(t.Context(), ada, a.Job, 1)
+		assert.Equal(t, "log_not_complete", domain.CodeOf(err))
+		m.Bus.Lose(func(domain.Event) bool { return true })
+		a.Print("whole\n")
+		a.Exit(0)
+		a.Finish()
+		link, err := m.Jobs.LogLink(t.Context(), ada, a.Job, 1)
+		require.NoError(t, err, "although nobody has archived it yet")
+		_, body := m.Send(link, nil)
+		assert.Equal(t, "whole\n", string(body))
+	})
+}
