@@ -3,6 +3,7 @@ package bunstore
 import (
 	"context"
 	"hash/fnv"
+	"time"
 
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
@@ -29,6 +30,12 @@ func (s *Store) migrate(ctx context.Context) error {
 		return err
 	}
 	done, err := provider.Up(ctx)
+	// goose has no lock for SQLite. Who comes second finds tables that it was about to
+	// make, and, when it looks again, that there is nothing left to do.
+	for try := 1; err != nil && s.postgres == nil && ctx.Err() == nil && try < maxTries; try++ {
+		wait(ctx, 50*time.Millisecond)
+		done, err = provider.Up(ctx)
+	}
 	if len(done) > 0 {
 		s.Log.InfoContext(ctx, "migrated the database", "migrations", len(done), "version", done[len(done)-1].Source.Version)
 	}

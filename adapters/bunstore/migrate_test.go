@@ -84,7 +84,7 @@ func TestServersThatStartAtOnceAllSucceed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			at := url(t)
-			stores, errs := make([]*Store, 4), make([]error, 4)
+			stores, errs := make([]*Store, 3), make([]error, 3)
 			var all sync.WaitGroup
 			for i := range stores {
 				all.Go(func() { stores[i], errs[i] = Open(t.Context(), at, options) })
