@@ -23,7 +23,8 @@ import (
 const PostgresVariable = "PEERGPU_TEST_POSTGRES"
 
 // Postgres is a private PostgreSQL server on a loopback port, with its data in
-// a folder that goes when it stops. It is not durable, on purpose.
+// a folder that goes when it stops. It is not durable, on purpose, unless its settings
+// say so.
 type Postgres struct {
 	// URL reaches the server's one database as its superuser.
 	URL string
@@ -33,8 +34,9 @@ type Postgres struct {
 }
 
 // StartPostgres makes a new cluster and returns once it answers. The server
-// dies with the calling process, even if that is killed.
-func StartPostgres(ctx context.Context) (*Postgres, error) {
+// dies with the calling process, even if that is killed. Settings such as "fsync=on"
+// go before our own.
+func StartPostgres(ctx context.Context, settings ...string) (*Postgres, error) {
 	bin, err := postgresBinaries()
 	if err != nil {
 		return nil, err
@@ -61,7 +63,7 @@ func StartPostgres(ctx context.Context) (*Postgres, error) {
 	}
 	// A port that is free now may be gone when the server takes it.
 	for attempt := 1; ; attempt++ {
-		p, err := startPostgres(ctx, bin, dir, as)
+		p, err := startPostgres(ctx, bin, dir, as, settings)
 		if err == nil {
 			return p, nil
 		}
@@ -77,7 +79,7 @@ func (p *Postgres) Stop() error {
 	return errors.Join(p.stop(syscall.SIGINT, 10*time.Second), os.RemoveAll(p.dir))
 }
 
-func startPostgres(ctx context.Context, bin, dir string, as *syscall.Credential) (*Postgres, error) {
+func startPostgres(ctx context.Context, bin, dir string, as *syscall.Credential, settings []string) (*Postgres, error) {
 	port, err := freePort()
 	if err != nil {
 		return nil, err
@@ -91,6 +93,9 @@ func startPostgres(ctx context.Context, bin, dir string, as *syscall.Credential)
 		"-D", filepath.Join(dir, "data"), "-k", dir, "-h", "127.0.0.1", "-p", strconv.Itoa(port),
 		"-F", "-c", "synchronous_commit=off", "-c", "full_page_writes=off",
 		"-c", "max_connections=400", "-c", "shared_buffers=64MB")
+	for _, set := range settings {
+		cmd.Args = append(cmd.Args, "-c", set) // the last of a name counts
+	}
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Credential: as,
