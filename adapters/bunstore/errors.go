@@ -76,15 +76,14 @@ func translate(d *dialect, err error) error {
 // fatal passes on an error that takes the whole transaction with it, and swallows one
 // that belongs to a single statement.
 func (d *dialect) fatal(err error) error {
-	var theirs *changeError
-	if err == nil || errors.As(err, &theirs) || !d.transient(err) && !disconnected(d, err) {
-		return nil
+	if err != nil && (d.transient(err) || disconnected(d, err)) {
+		return err
 	}
-	return err
+	return nil
 }
 
-// changeError is what a caller's change returned within a transaction. It may be any
-// error, and says nothing about the database.
+// changeError hides what a caller's change returned within a transaction: that may be
+// any error, also a lost connection's, and says nothing about the database.
 type changeError struct{ err error }
 
 func (e *changeError) Error() string { return e.err.Error() }
