@@ -269,7 +269,7 @@ func (s *Service) holdFor(j jobs.Snapshot, r jobs.Request) (domain.Micros, error
 // request is a job as the match sees it.
 func (s *Service) request(ctx context.Context, j jobs.Snapshot) jobs.Request {
 	return jobs.Request{
-		Needs: j.Spec.Needs, Renter: j.Renter, HostPin: j.Spec.HostPin,
+		Needs: j.Spec.Demands(), Renter: j.Renter, HostPin: j.Spec.HostPin,
 		Avoid: j.Avoid, Declined: j.Declined(s.Clock.Now()),
 		ExpectedRun: s.expectedRun(ctx, j), FetchBytes: j.Bundle.Size,
 	}

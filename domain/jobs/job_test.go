@@ -190,6 +190,20 @@ func TestADeclineDoesNotCountAsALoss(t *testing.T) {
 	assert.Len(t, s.Avoid, 5)
 }
 
+func TestAHostThatDeclinedIsAskedAgainAfterAPauseThatGrows(t *testing.T) {
+	t.Parallel()
+	j := assigned(t)
+	require.NoError(t, j.Decline(hostA, 1, "busy", at(10)))
+	waitUntil := j.Snapshot().WaitUntil
+	assert.Equal(t, []domain.ID{hostA}, j.Snapshot().Declined(at(39)))
+	assert.Empty(t, j.Snapshot().Declined(at(40)))
+	require.NoError(t, j.Lease(lease(hostA), at(41)))
+	require.NoError(t, j.Decline(hostA, 2, "busy", at(42)))
+	assert.Equal(t, []domain.ID{hostA}, j.Snapshot().Declined(at(101)))
+	assert.Empty(t, j.Snapshot().Declined(at(102)))
+	assert.Equal(t, waitUntil, j.Snapshot().WaitUntil, "being offered does not prolong the wait")
+}
+
 func TestCancelIsImmediateWithoutAHostAndPassesThroughCancellingWithOne(t *testing.T) {
 	t.Parallel()
 	j, err := jobs.New(draft(), epoch)

@@ -143,6 +143,17 @@ func shorten(s string, runes int) string {
 	return string(r)
 }
 
+// Demands is what the job needs of a host, with what follows from the rest of the spec:
+// an image, and a network that is filtered or open, need a container.
+func (s Spec) Demands() Needs {
+	n := s.Needs
+	inContainer := s.Source.Kind == SourceImage || s.Image != "" || (s.Network.Mode != "" && s.Network.Mode != NetworkNone)
+	if inContainer && !n.Isolation.AtLeast(IsolationContainer) {
+		n.Isolation = IsolationContainer
+	}
+	return n
+}
+
 // Check tells everything that is wrong with the meaning of a spec, field by field.
 // The shape (types, unknown fields, sizes) is the API's to check.
 func (s Spec) Check() error {

@@ -57,3 +57,19 @@ func TestLocalPathsStayBelowTheirFolder(t *testing.T) {
 		assert.False(t, jobs.LocalPath(p), p)
 	}
 }
+
+func TestAnImageOrANetworkNeedsAContainer(t *testing.T) {
+	t.Parallel()
+	plain := jobs.Spec{Needs: jobs.Needs{Isolation: jobs.IsolationProcess}}
+	assert.Equal(t, jobs.IsolationProcess, plain.Demands().Isolation)
+	for name, s := range map[string]jobs.Spec{
+		"an image job":         {Source: jobs.Source{Kind: jobs.SourceImage, Image: "python:3.12"}},
+		"a bundle in an image": {Image: "python:3.12"},
+		"a proxied network":    {Network: jobs.Network{Mode: jobs.NetworkProxy}},
+		"an open network":      {Network: jobs.Network{Mode: jobs.NetworkFull}, Needs: jobs.Needs{Isolation: jobs.IsolationProcess}},
+	} {
+		assert.Equal(t, jobs.IsolationContainer, s.Demands().Isolation, name)
+	}
+	strong := jobs.Spec{Image: "x", Needs: jobs.Needs{Isolation: jobs.IsolationGVisor}}
+	assert.Equal(t, jobs.IsolationGVisor, strong.Demands().Isolation)
+}
