@@ -165,8 +165,14 @@ func (s *Service) persist(ctx context.Context) error {
 		return err
 	}
 	for _, p := range all {
+		if !p.Connected {
+			if err := s.revive(ctx, p); err != nil {
+				return err
+			}
+			continue
+		}
 		p = s.beats.freshen(p)
-		if !p.Connected || s.online(p) {
+		if s.online(p) {
 			continue
 		}
 		// The interval ends with the last sign of life, not with our noticing.
@@ -179,6 +185,20 @@ func (s *Service) persist(ctx context.Context) error {
 	return nil
 }
 
+// revive puts a host back that was taken off the market, and whose session was only
+// silent: it beats again.
+func (s *Service) revive(ctx context.Context, p hosts.Presence) error {
+	now, ok := s.beats.of(p.Host)
+	if !ok || now.Epoch != p.Epoch || !s.online(now) {
+		return nil
+	}
+	if err := s.Presences.Connect(ctx, p.Host, p.Epoch, now.LastBeat); err != nil {
+		return err
+	}
+	s.changed(p.Host)
+	return nil
+}
+
 // Subscribe registers the reactions of hosts to events.
 func (s *Service) Subscribe(bus ports.Bus) {
 	bus.Subscribe("hosts-judge", s.judge, "jobs.succeeded", "jobs.failed", "jobs.lost")
@@ -187,15 +207,16 @@ func (s *Service) Subscribe(bus ports.Bus) {
 // verdict is what hosts reads of the events that end an attempt.
 type verdict struct {
 	Host   domain.ID `json:"host"`
+	From   string    `json:"from"`
 	Cause  string    `json:"cause"`
 	Reason string    `json:"reason"`
 }
 
 // judge counts how an attempt ended for the host that had it. A declined job says
-// nothing about the host.
+// nothing about the host, and neither does one that ended while no host had it.
 func (s *Service) judge(ctx context.Context, e domain.Event) error {
 	var v verdict
-	if err := json.Unmarshal(e.Data, &v); err != nil || v.Host.IsZero() || v.Reason == "rejected" {
+	if err := json.Unmarshal(e.Data, &v); err != nil || v.Host.IsZero() || v.Reason == "rejected" || v.From == "queued" {
 		return err
 	}
 	_, err := s.Hosts.Update(ctx, v.Host, func(h *hosts.Host) error {
@@ -259,6 +280,14 @@ func (b *beats) freshen(p hosts.Presence) hosts.Presence {
 		p.LastBeat, p.Connected, p.Epoch = known.LastBeat, true, known.Epoch
 	}
 	return p
+}
+
+// of is the latest heartbeat of a host, if it has a session here.
+func (b *beats) of(host domain.ID) (hosts.Presence, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	p, ok := b.last[host]
+	return p, ok
 }
 
 func (b *beats) load(host domain.ID) []byte {
