@@ -4,6 +4,7 @@ package billing
 
 import (
 	"maps"
+	"math/bits"
 	"slices"
 	"strings"
 	"time"
@@ -71,7 +72,7 @@ type Entry struct {
 }
 
 // Normalized adds up the entries per account, drops zero legs and sorts them, so that
-// equal transactions look equal.
+// equal transactions look equal. The sums of one that passes Check fit.
 func (t Transaction) Normalized() Transaction {
 	sums := map[Account]domain.Micros{}
 	for _, e := range t.Entries {
@@ -86,20 +87,39 @@ func (t Transaction) Normalized() Transaction {
 	return t
 }
 
-// Check refuses a transaction that does not sum to zero.
+// Check refuses a transaction that does not sum to zero, however large its amounts are.
 func (t Transaction) Check() error {
-	var sum domain.Micros
+	var sum wide
+	legs := make(map[Account]wide, len(t.Entries))
 	for _, e := range t.Entries {
-		sum += e.Amount
+		sum, legs[e.Account] = sum.plus(e.Amount), legs[e.Account].plus(e.Amount)
 	}
-	if sum != 0 {
-		return domain.Invalid("unbalanced", "the entries of %s sum to %s, not to zero", t.Key, sum)
+	if sum != (wide{}) {
+		return domain.Invalid("unbalanced", "the entries of %s do not sum to zero", t.Key)
+	}
+	for a, leg := range legs {
+		if !leg.fits() {
+			return domain.Invalid("amount_too_large", "the entries of %s do not fit into %s", t.Key, a)
+		}
 	}
 	if t.Key == "" || t.Currency == "" {
 		return domain.Invalid("incomplete", "a transaction has a key and a currency")
 	}
 	return nil
 }
+
+// wide is a sum of amounts in 128 bits, two's complement: in 64, amounts that add up to
+// 2^64 would look like nothing.
+type wide struct{ high, low uint64 }
+
+func (w wide) plus(m domain.Micros) wide {
+	low, carry := bits.Add64(w.low, uint64(m), 0)
+	high, _ := bits.Add64(w.high, uint64(m>>63), carry) // the sign fills the upper half
+	return wide{high, low}
+}
+
+// fits says whether the sum is an amount.
+func (w wide) fits() bool { return w.high == uint64(domain.Micros(w.low)>>63) }
 
 // SameEntries says whether two transactions move the same money.
 func (t Transaction) SameEntries(o Transaction) bool {

@@ -25,6 +25,7 @@ func Ledger(t *testing.T, open func(*testing.T) Storage) {
 	t.Run("the same key with other entries is a conflict", c.keyReused)
 	t.Run("of those who post one key with other entries, one does", c.keyRace)
 	t.Run("what does not sum to zero is refused", c.unbalanced)
+	t.Run("amounts too large to be added are refused, not wrapped around", func(t *testing.T) { ledgerCases{open(t).Ledger()}.overflow(t) })
 	t.Run("legs of zero are dropped", c.zeroLegs)
 	t.Run("a guarded account never goes below zero, others may", c.guarded)
 	t.Run("of fifty holds of 1 on a wallet of 10, ten succeed", c.overdraw)

@@ -3,6 +3,7 @@ package contract
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -95,6 +96,32 @@ func (c ledgerCases) copies(t *testing.T) {
 	scribble(&found.Entries)
 	scribble(&list[0].Entries)
 	assert.Equal(t, was, frozen(c.find(t, given.Key)))
+}
+
+func (c ledgerCases) overflow(t *testing.T) {
+	t.Parallel()
+	user := ids.New()
+	a, b := billing.Wallet(user), billing.Account("tests:"+user.String())
+	for _, entries := range [][]billing.Entry{
+		{{Account: a, Amount: math.MaxInt64}, {Account: b, Amount: math.MaxInt64}, {Account: billing.Clearing, Amount: 2}},
+		{{Account: a, Amount: math.MinInt64}, {Account: b, Amount: math.MinInt64}},
+		{{Account: a, Amount: math.MaxInt64}, {Account: a, Amount: math.MaxInt64}, {Account: b, Amount: -math.MaxInt64}, {Account: b, Amount: -math.MaxInt64}},
+	} {
+		tx := topUp(user, 0)
+		tx.Entries = entries
+		err := c.Post(t.Context(), tx)
+		assert.Equal(t, domain.KindInvalid, domain.KindOf(err), "%v", err)
+		c.missing(t, tx.Key)
+	}
+	assert.Zero(t, c.balance(t, a))
+	// A balance has the same bounds as an amount.
+	most := topUp(user, math.MaxInt64)
+	c.post(t, most)
+	more := topUp(user, 0)
+	more.Entries = []billing.Entry{{Account: a, Amount: 1}, {Account: b, Amount: -1}}
+	assert.Equal(t, domain.KindInvalid, domain.KindOf(c.Post(t.Context(), more)))
+	c.missing(t, more.Key)
+	assert.Equal(t, domain.Micros(math.MaxInt64), c.balance(t, a))
 }
 
 // book is what the model knows: balances, and which keys are posted.
