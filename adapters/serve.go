@@ -246,5 +246,8 @@ func redact(raw string) string {
 	if err != nil {
 		return "(a malformed URL)"
 	}
+	if u.User == nil {
+		return raw
+	}
 	return u.Redacted()
 }
