@@ -4,6 +4,8 @@ package gateway
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -15,6 +17,7 @@ import (
 	"github.com/peergpu/peergpu/application/identity"
 	"github.com/peergpu/peergpu/application/jobs"
 	"github.com/peergpu/peergpu/domain"
+	"github.com/peergpu/peergpu/openapi/api"
 	"github.com/peergpu/peergpu/openapi/wire"
 	"github.com/peergpu/peergpu/ports"
 )
@@ -53,11 +56,11 @@ func New(d Deps, channels *Channels) *Gateway {
 	pool := &sync.Pool{}
 	g.upgrader = websocket.Upgrader{
 		ReadBufferSize: 512, WriteBufferSize: 512, WriteBufferPool: pool,
-		Subprotocols: []string{agentProtocol}, HandshakeTimeout: 10 * time.Second,
+		Subprotocols: []string{agentProtocol}, HandshakeTimeout: 10 * time.Second, Error: noUpgrade,
 	}
 	g.viewers = websocket.Upgrader{
 		ReadBufferSize: 512, WriteBufferSize: 4096, WriteBufferPool: &sync.Pool{},
-		Subprotocols: []string{viewerProtocol}, HandshakeTimeout: 10 * time.Second,
+		Subprotocols: []string{viewerProtocol}, HandshakeTimeout: 10 * time.Second, Error: noUpgrade,
 	}
 	return g
 }
@@ -161,21 +164,47 @@ func (g *Gateway) Stop(ctx context.Context) error {
 	}
 }
 
-// refuse answers an upgrade that is not allowed.
+// refuse answers an upgrade that is not allowed, as the API answers everything (RFC
+// 9457). What is our own fault is not explained.
 func refuse(w http.ResponseWriter, err error) {
-	status := http.StatusInternalServerError
-	switch domain.KindOf(err) {
-	case domain.KindUnauthenticated:
-		status = http.StatusUnauthorized
-	case domain.KindForbidden:
-		status = http.StatusForbidden
-	case domain.KindNotFound:
-		status = http.StatusNotFound
-	case domain.KindInvalid:
-		status = http.StatusBadRequest
-	case domain.KindUnavailable, domain.KindInternal, domain.KindConflict, domain.KindPaymentRequired, domain.KindExhausted:
-		status = http.StatusServiceUnavailable
+	status, code, detail := http.StatusServiceUnavailable, "unavailable", "try again in a moment"
+	var ours *domain.Error
+	if errors.As(err, &ours) {
+		if known, ok := statuses[ours.Kind]; ok {
+			status, code, detail = known, ours.Code, ours.Detail
+		}
+	}
+	if status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "1")
 	}
-	http.Error(w, http.StatusText(status), status)
+	answer(w, status, code, detail)
+}
+
+var statuses = map[domain.Kind]int{
+	domain.KindUnauthenticated: http.StatusUnauthorized,
+	domain.KindForbidden:       http.StatusForbidden,
+	domain.KindNotFound:        http.StatusNotFound,
+	domain.KindInvalid:         http.StatusBadRequest,
+}
+
+// noUpgrade answers what is no attempt to open a WebSocket, or none of ours.
+func noUpgrade(w http.ResponseWriter, _ *http.Request, status int, reason error) {
+	if status == http.StatusForbidden {
+		answer(w, status, "forbidden", "pages of other sites cannot open this")
+		return
+	}
+	answer(w, http.StatusBadRequest, "invalid_request", reason.Error())
+}
+
+func answer(w http.ResponseWriter, status int, code, detail string) {
+	body, err := json.Marshal(api.Problem{
+		Type: "about:blank", Title: http.StatusText(status), Status: status, Code: code, Detail: detail,
+		RequestID: w.Header().Get("X-Request-Id"),
+	})
+	if err != nil {
+		return // texts can always be encoded
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // whoever has gone does not read it
 }

@@ -212,4 +212,3 @@ func TestALogIsFollowedFromBeforeTheFirstAttemptToItsEnd(t *testing.T) {
 		assert.False(t, more, "it ends with the attempt")
 	})
 }
-

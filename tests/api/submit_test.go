@@ -176,4 +176,3 @@ func TestARepeatedSubmitFindsTheFirst(t *testing.T) {
 		rerun(second.ID).problem(t, 409, "key_reused")
 	})
 }
-
