@@ -42,8 +42,9 @@ type Options struct {
 	Hosts    func(*hosts.Settings)
 	Identity func(*identity.Settings)
 	// The ports of the use cases, for tests that put faults between.
-	JobDeps     func(*jobs.Deps)
-	BillingDeps func(*billing.Deps)
+	JobDeps      func(*jobs.Deps)
+	BillingDeps  func(*billing.Deps)
+	IdentityDeps func(*identity.Deps)
 	// Manual leaves everything in the background to the test: the relay, the scheduler,
 	// the sweeps.
 	Manual bool
@@ -113,10 +114,12 @@ func (m *Market) begin() {
 
 	accounts := identity.Settings{}
 	call(m.options.Identity, &accounts)
-	m.Identity = identity.New(identity.Deps{
+	people := identity.Deps{
 		Clock: m.Clock, IDs: ids, Users: m.Store.Users(), Sessions: m.Store.Sessions(), APITokens: m.Store.APITokens(),
 		Tokens: m.Tokens, Passwords: cheapPasswords{}, Limiter: memory.NewLimiter(m.Clock), Log: log,
-	}, accounts)
+	}
+	call(m.options.IdentityDeps, &people)
+	m.Identity = identity.New(people, accounts)
 
 	machines := hosts.Settings{Currency: "USD", LeaseTTL: time.Minute, Heartbeat: beat}
 	call(m.options.Hosts, &machines)
