@@ -32,6 +32,7 @@ type attempt struct {
 	hush  sync.Once
 	gone  chan struct{} // closed when the attempt is settled, or the daemon ends
 	final *report       // the result on its way; set before settle
+	clean func() error  // removes what the run left outside the attempt's folder
 
 	mu     sync.Mutex
 	state  wire.HeldAttemptState
@@ -177,6 +178,12 @@ func (a *attempt) work() {
 		a.final = a.courier.tell(&r.Finished)
 		a.log.Info("job ended", "reason", exit.Reason, "detail", exit.Detail, "ms", exit.DurationMs, "log_bytes", r.Finished.Log.Bytes, "artifacts", len(files))
 	}
+	// Not before: no process is left, and the renter need not wait for the rest.
+	if a.clean != nil {
+		if err := a.clean(); err != nil {
+			a.log.Error("something of the job is left", "error", err)
+		}
+	}
 	a.settle()
 }
 
@@ -217,7 +224,7 @@ func (a *attempt) result(exit wire.Exit, files []wire.Artifact, lost bool) resul
 }
 
 // execute fetches, runs and delivers. However it ends, the log's stream is closed and no
-// process is left.
+// process is left; what else is left, clean removes.
 func (a *attempt) execute() (wire.Exit, wire.Usage, []wire.Artifact) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
@@ -256,11 +263,7 @@ func (a *attempt) execute() (wire.Exit, wire.Usage, []wire.Artifact) {
 		a.log.Error("the job cannot be started", "error", err)
 		return wire.Exit{Reason: wire.ReasonHostError, Detail: "the host could not start the job"}, wire.Usage{}, nil
 	}
-	defer func() {
-		if err := run.Cleanup(); err != nil {
-			a.log.Error("something of the job is left", "error", err)
-		}
-	}()
+	a.clean = run.Cleanup
 	return a.watch(run, task)
 }
 
@@ -277,6 +280,9 @@ func (a *attempt) watch(run Run, task Task) (wire.Exit, wire.Usage, []wire.Artif
 	go a.obey(run, ended)
 	end, err := run.Wait(context.Background())
 	close(ended)
+	if err != nil { // it may run still, and has to be gone before anybody hears of its end
+		err = errors.Join(err, run.Cleanup())
+	}
 	a.hush.Do(func() { close(a.quiet) })
 	exit := a.exitOf(end, err)
 	a.setState(wire.HeldAttemptStateExited)

@@ -17,6 +17,7 @@ var errStale = errors.New("the attempt is over or belongs to another host")
 const (
 	logEvery      = 5 * time.Millisecond   // between log frames, unless 64 KiB wait
 	progressEvery = 500 * time.Millisecond // between phases that are not acked
+	progressAfter = 50 * time.Millisecond  // before the first: a step that is over sooner is not worth telling
 )
 
 // courier brings one attempt's reports and log to the server, over as many sessions as
@@ -121,7 +122,8 @@ func (c *courier) serve(ctx context.Context, s *session) error {
 	c.sent = acked
 	c.mu.Unlock()
 	var buf logBuffer
-	nextLog, nextProgress := c.clock.Boot(), c.clock.Boot()
+	nextLog := c.clock.Boot()
+	nextProgress := nextLog + progressAfter
 	for {
 		now := c.clock.Boot()
 		wait := time.Duration(-1)
