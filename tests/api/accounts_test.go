@@ -97,7 +97,7 @@ func TestTheRefreshCookieRotatesAndIsGoodForNothingElse(t *testing.T) {
 		assert.Empty(t, res.Header.Values("Set-Cookie"))
 
 		// Later, the old cookie betrays a theft: everything of the session ends.
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		s.do(ask{method: "POST", path: "/api/auth/refresh", header: cookie(program, first)}).problem(t, 401, "unauthenticated")
 		s.do(ask{method: "POST", path: "/api/auth/refresh", header: cookie(program, second)}).problem(t, 401, "unauthenticated")
 		s.do(ask{method: "GET", path: "/api/me", token: session.AccessToken}).problem(t, 401, "unauthenticated")
@@ -233,10 +233,10 @@ func TestExpiredCredentialsAreWorthNothing(t *testing.T) {
 		s.do(ask{method: "POST", path: "/api/tokens", token: session, body: map[string]any{
 			"name": "t", "scopes": []string{"jobs:read"}, "expires_at": s.Clock.Now().Add(time.Hour),
 		}}).json(t, 201, &made)
-		time.Sleep(16 * time.Minute)
+		pass(16 * time.Minute)
 		s.do(ask{method: "GET", path: "/api/jobs", token: session}).problem(t, 401, "unauthenticated")
 		assert.Equal(t, 200, s.do(ask{method: "GET", path: "/api/jobs", token: made.Token}).StatusCode)
-		time.Sleep(time.Hour)
+		pass(time.Hour)
 		s.do(ask{method: "GET", path: "/api/jobs", token: made.Token}).problem(t, 401, "unauthenticated")
 	})
 }

@@ -156,7 +156,7 @@ func TestTheMarketIsSearchedSortedAndPaged(t *testing.T) {
 		for i, model := range []string{"NVIDIA GeForce RTX 4090", "Tesla T4", "NVIDIA A100-SXM4-80GB", "Unheard Of 1"} {
 			s.Host(bob, market.Machine{Name: fmt.Sprint("box ", i), Model: model, Region: []string{"eu-de", "us-ca"}[i%2], Tags: []string{"linux"}})
 		}
-		time.Sleep(2 * time.Minute) // so that there is an uptime
+		pass(2 * time.Minute) // so that there is an uptime
 		search := func(query string) api.OfferList {
 			t.Helper()
 			var got api.OfferList
@@ -233,7 +233,7 @@ func TestAnOwnerSeesAttemptsAndNothingOfWhatRan(t *testing.T) {
 		// A job that runs grows.
 		s.submit(renter, echoJob(nil))
 		h.Take().Start()
-		time.Sleep(5 * time.Second)
+		pass(5 * time.Second)
 		var page api.HostJobList
 		s.do(ask{method: "GET", path: path + "?limit=1", token: owner}).json(t, 200, &page)
 		assert.Equal(t, api.AttemptOutcomeActive, page.Items[0].Outcome)
@@ -255,7 +255,7 @@ func TestAttemptsOfOneJobAreListedOneByOne(t *testing.T) {
 		for range 3 {
 			a := h.Take()
 			require.NoError(t, s.Jobs.Lost(t.Context(), h.Actor, a.Ref, "host_error", ""))
-			time.Sleep(5 * time.Second)
+			pass(5 * time.Second)
 		}
 		var got []int
 		for after := ""; ; {

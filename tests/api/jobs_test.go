@@ -67,7 +67,7 @@ func TestAJobFromSubmitToItsStatement(t *testing.T) {
 		a := h.Take()
 		a.Start()
 		a.Print("one\ntwo\n")
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		synctest.Wait()
 		running := s.job(renter, job.ID)
 		assert.Equal(t, api.JobState("running"), running.State)

@@ -97,7 +97,7 @@ func TestResultsAreListedLinkedAndPacked(t *testing.T) {
 		}
 		s.do(ask{method: "GET", path: zipPath + "?" + query, token: other}).problem(t, 404, "not_found")
 		s.do(ask{method: "GET", path: "/api/jobs/" + job.ID + "/artifacts?" + query}).problem(t, 401, "unauthenticated")
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		s.do(ask{method: "GET", path: zipPath + "?" + query}).problem(t, 401, "unauthenticated")
 		s.do(ask{method: "GET", path: sent.Header.Get("Location")}).problem(t, 403, "link_expired")
 	})
@@ -156,7 +156,7 @@ func TestLogsAreReadByRange(t *testing.T) {
 			}
 		}
 		check() // not durable yet
-		time.Sleep(time.Second)
+		pass(time.Second)
 		check()
 		a.Exit(0)
 		a.Finish()
@@ -198,12 +198,12 @@ func TestALogIsFollowedFromBeforeTheFirstAttemptToItsEnd(t *testing.T) {
 			}
 		}()
 		h := s.Host(s.Person("bob", 0), market.Machine{})
-		time.Sleep(3 * time.Second)
+		pass(3 * time.Second)
 		a := h.Take()
 		a.Start()
 		a.Print("one\n")
 		assert.Equal(t, "e\n", <-read, "as it comes")
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		a.Print("two\n")
 		assert.Equal(t, "two\n", <-read)
 		a.Exit(0)
