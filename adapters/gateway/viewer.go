@@ -128,10 +128,11 @@ func (v *viewer) watch(ctx context.Context, view jobs.View) {
 	ping := time.NewTicker(viewerPing)
 	defer ping.Stop()
 	for v.text(map[string]any{"type": "job", "job": v.g.JobJSON(view)}) {
+		var news []byte
 		select {
 		case <-ctx.Done():
 			return
-		case <-changes:
+		case news = <-changes:
 		case <-ping.C:
 			if !v.g.Identity.Alive(v.who) {
 				v.close(4401, "the session is over")
@@ -141,7 +142,7 @@ func (v *viewer) watch(ctx context.Context, view jobs.View) {
 				return
 			}
 		}
-		fresh, err := v.g.Jobs.Get(ctx, v.who, v.job)
+		fresh, err := v.g.Jobs.Told(ctx, v.who, v.job, news)
 		if err != nil {
 			return
 		}
@@ -173,11 +174,11 @@ func (v *viewer) follow(ctx context.Context, from int64) {
 			return
 		}
 		last = log.Attempt
-		view, err := v.g.Jobs.Get(ctx, v.who, v.job)
-		if err != nil {
-			return
-		}
-		if view.State.Terminal() && view.Attempt() == last {
+		if log.Seen.State.Terminal() && log.Seen.Attempt() == last {
+			view, err := v.g.Jobs.Show(ctx, log.Seen)
+			if err != nil {
+				return
+			}
 			v.text(map[string]any{"type": "job", "job": v.g.JobJSON(view)})
 			v.text(map[string]any{"type": "end"})
 			v.close(websocket.CloseNormalClosure, "")

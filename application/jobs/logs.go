@@ -16,6 +16,8 @@ type LogView struct {
 	Ref
 	Size int64 // bytes that exist now
 	Over bool  // no more will come
+	// Seen is the job as it was when Follow last looked.
+	Seen jobs.Snapshot
 	s    *Service
 }
 
@@ -107,17 +109,19 @@ func (v *LogView) Follow(ctx context.Context, who domain.Actor, from int64, emit
 	}
 	live, cancel := v.s.Live.Subscribe(LogTopic(v.Ref))
 	defer cancel()
+	var news []byte // why it is looked at again
 	for {
 		// What exists is read before what comes is waited for; both subscriptions are older.
-		j, err := v.s.get(ctx, who, v.Job)
+		j, err := v.s.told(ctx, who, v.Job, news)
 		if err != nil {
 			return err
 		}
+		v.Seen = j
 		v.Over = v.Attempt > 0 && !j.Attempts[v.Attempt-1].Active() || j.State.Terminal()
 		if from, err = v.history(ctx, from, emit); err != nil || v.Over {
 			return err
 		}
-		if from, err = v.wait(ctx, from, live, changes, emit); err != nil {
+		if from, news, err = v.wait(ctx, from, live, changes, emit); err != nil {
 			return err
 		}
 	}
@@ -157,22 +161,25 @@ func (v *LogView) history(ctx context.Context, from int64, emit func([]byte) err
 }
 
 // wait emits live batches until something else has to be looked at: a gap, a loss, or
-// a change of the job.
-func (v *LogView) wait(ctx context.Context, from int64, live, changes <-chan []byte, emit func([]byte) error) (int64, error) {
+// a change of the job that may be the end of the attempt. It tells the message about that.
+func (v *LogView) wait(ctx context.Context, from int64, live, changes <-chan []byte, emit func([]byte) error) (int64, []byte, error) {
 	for {
 		select {
 		case <-ctx.Done():
-			return from, ctx.Err()
-		case <-changes:
-			return from, nil
+			return from, nil, ctx.Err()
+		case message := <-changes:
+			if u, ok := parseUpdate(message); ok && v.Attempt > 0 && u.Attempt == v.Attempt && u.State.Active() {
+				continue
+			}
+			return from, message, nil
 		case batch := <-live:
 			if batch == nil {
-				return from, nil
+				return from, nil, nil
 			}
 			offset, at, data := DecodeBatch(batch)
 			switch end := offset + int64(len(data)); {
 			case offset > from:
-				return from, nil
+				return from, nil, nil
 			case end <= from:
 				continue
 			case offset < from:
@@ -180,7 +187,7 @@ func (v *LogView) wait(ctx context.Context, from int64, live, changes <-chan []b
 				fallthrough
 			default:
 				if err := emit(batch); err != nil {
-					return from, err
+					return from, nil, err
 				}
 				from = end
 			}

@@ -69,19 +69,32 @@ func (s *Service) view(ctx context.Context, j jobs.Snapshot) (View, error) {
 	if a == nil || a.StartedAt.IsZero() {
 		return v, nil // there is nothing to count yet, and a submit is answered sooner
 	}
-	files, err := s.Artifacts.List(ctx, j.ID, a.Number, false)
-	if err != nil {
-		return v, err
-	}
-	for _, f := range files {
-		v.ArtifactCount++
-		v.ArtifactBytes += f.Size
+	if !a.ExitedAt.IsZero() { // before that nothing is uploaded
+		files, err := s.Artifacts.List(ctx, j.ID, a.Number, false)
+		if err != nil {
+			return v, err
+		}
+		for _, f := range files {
+			v.ArtifactCount++
+			v.ArtifactBytes += f.Size
+		}
 	}
 	v.LogBytes = a.LogBytes
 	if a.Active() {
-		v.LogBytes, err = s.Logs.Size(ctx, j.ID, a.Number)
+		v.LogBytes, err = s.durable(ctx, Ref{j.ID, a.Number})
 	}
 	return v, err
+}
+
+// durable is how much of an active attempt's log is stored: as the open log knows, or
+// else the database.
+func (s *Service) durable(ctx context.Context, ref Ref) (int64, error) {
+	if b := s.books.find(ref); b != nil {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return b.stored, nil
+	}
+	return s.Logs.Size(ctx, ref.Job, ref.Attempt)
 }
 
 // handle is an account's short name; one that is gone has none.

@@ -51,13 +51,14 @@ type Service struct {
 	settings Settings
 	fleet    *fleet
 	books    *books
+	recent   *recent
 	began    time.Time
 	handles  sync.Map // account → its handle, which never changes
 }
 
 // New makes the use cases. Load has to run before the first of them.
 func New(d Deps, s Settings) *Service {
-	return &Service{Deps: d, settings: s, fleet: newFleet(), books: newBooks(), began: d.Clock.Now()}
+	return &Service{Deps: d, settings: s, fleet: newFleet(), books: newBooks(), recent: newRecent(), began: d.Clock.Now()}
 }
 
 // Settings tells the operator's choices.
@@ -85,7 +86,9 @@ func UpdateOf(j jobs.Snapshot) Update {
 	}
 }
 
+// announce tells those who watch a job that it changed.
 func (s *Service) announce(j jobs.Snapshot) {
+	s.recent.put(j)
 	data, err := json.Marshal(UpdateOf(j))
 	if err != nil {
 		s.Log.Error("an update cannot be told", "job", j.ID, "error", err)
