@@ -26,12 +26,16 @@ import (
 	"github.com/peergpu/peergpu/tests/testkit"
 )
 
+// built is where the programs lie, once they are built.
+var built string
+
 // programs builds server and agent once for all tests of the process.
 var programs = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "peergpu-e2e-")
 	if err != nil {
 		return "", err
 	}
+	built = dir
 	for name, pkg := range map[string]string{"peergpu": "../..", "peergpu-agent": "../../agent"} {
 		out, err := exec.Command("go", "build", "-o", filepath.Join(dir, name), pkg).CombinedOutput()
 		if err != nil {
