@@ -208,17 +208,29 @@ type viewer struct {
 // follow watches an attempt from an offset; 0 is the latest.
 func follow(t market.T, m *market.Market, who domain.Actor, job domain.ID, attempt int, from int64, slow time.Duration) *viewer {
 	t.Helper()
-	v := &viewer{begin: from, next: from, slow: slow, done: make(chan struct{})}
+	return (&viewer{begin: from, next: from, slow: slow}).open(t, m, who, job, attempt)
+}
+
+// open connects a viewer, who goes on where it was.
+func (v *viewer) open(t market.T, m *market.Market, who domain.Actor, job domain.ID, attempt int) *viewer {
+	t.Helper()
+	v.done = make(chan struct{})
 	log, err := m.Jobs.OpenLog(t.Context(), who, job, attempt)
 	require.NoError(t, err)
 	ctx, stop := context.WithCancel(t.Context())
 	v.stop = stop
 	go func() {
 		defer close(v.done)
-		v.err = log.Follow(ctx, who, from, v.emit)
+		v.err = log.Follow(ctx, who, v.next, v.emit)
 		v.attempt = log.Attempt
 	}()
 	return v
+}
+
+// close breaks the connection.
+func (v *viewer) close() {
+	v.stop()
+	<-v.done
 }
 
 func (v *viewer) emit(batch []byte) error {
@@ -275,24 +287,17 @@ func TestEverybodyWhoFollowsSeesTheWholeLogOnce(t *testing.T) {
 					if len(viewers) == 0 {
 						rt.Skip("nobody watches")
 					}
-					v := viewers[0]
-					v.stop()
-					<-v.done
-					next := follow(rt, m, ada, a.Job, 1, v.next, 0)
-					next.begin, next.got, next.broken = v.begin, v.got, v.broken
-					viewers[0] = next
+					viewers[0].close()
+					viewers[0].open(rt, m, ada, a.Job, 1)
 				},
 				"restart": func(rt *rapid.T) {
 					durable()
 					for _, v := range viewers {
-						v.stop()
-						<-v.done
+						v.close()
 					}
 					m.Restart()
-					for i, v := range viewers {
-						next := follow(rt, m, ada, a.Job, 1, v.next, v.slow)
-						next.begin, next.got, next.broken = v.begin, v.got, v.broken
-						viewers[i] = next
+					for _, v := range viewers {
+						v.open(rt, m, ada, a.Job, 1)
 					}
 					a.Host.Connect()
 				},
