@@ -38,6 +38,9 @@ func (o Offers) Of(ctx context.Context, host domain.ID) ([]ports.Offer, error) {
 
 // Heard tells when hosts were last heard of.
 func (o Offers) Heard(ctx context.Context, ids ...domain.ID) (map[domain.ID]time.Time, error) {
+	if len(ids) == 0 {
+		return nil, ctx.Err() // hosts would tell of all
+	}
 	return o.Hosts.Heard(ctx, ids...)
 }
 
@@ -105,7 +108,7 @@ func (b Bundles) Check(ctx context.Context, key string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer r.Close() //nolint:errcheck // reading is over
+	defer r.Close()
 	if file, ok := r.(*os.File); ok {
 		return b.check(file)
 	}
