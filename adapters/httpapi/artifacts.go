@@ -165,7 +165,7 @@ func (a archive) add(z *zip.Writer, f ports.Artifact, name string) error {
 	if err != nil {
 		return err
 	}
-	defer r.Close() //nolint:errcheck // reading is over
+	defer r.Close()
 	n, err := io.Copy(entry, r)
 	if err == nil && n != f.Size {
 		err = fmt.Errorf("%s has %d bytes instead of %d", f.ID, n, f.Size)

@@ -21,7 +21,7 @@ func cookieName(secure bool) string {
 // refreshCookie is the Set-Cookie header for a refresh token; without one it clears
 // the cookie.
 func (s *server) refreshCookie(token string) string {
-	c := http.Cookie{
+	c := http.Cookie{ //nolint:gosec // Secure where there is HTTPS, see cookieName
 		Name: s.cookie, Value: token, Path: "/", HttpOnly: true, Secure: s.Settings.Secure,
 		SameSite: http.SameSiteStrictMode, MaxAge: int(identity.SessionIdle / time.Second),
 	}

@@ -80,7 +80,7 @@ func TestFilesAreSentPackedAndOnce(t *testing.T) {
 	require.NoError(t, err)
 	unpacked, err := io.ReadAll(r)
 	require.NoError(t, err)
-	assert.Equal(t, plain.Body.Len(), len(unpacked))
+	assert.Len(t, unpacked, plain.Body.Len())
 	assert.NotEqual(t, plain.Header().Get("ETag"), packed.Header().Get("ETag"))
 
 	again := get(e, "/docs/swagger-ui-bundle.js", "If-None-Match", plain.Header().Get("ETag"))

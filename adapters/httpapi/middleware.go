@@ -2,7 +2,9 @@ package httpapi
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -14,6 +16,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/peergpu/peergpu/domain"
+	"github.com/peergpu/peergpu/ports"
 )
 
 // requestID names every request, for the answer and the log. Names that clients send
@@ -113,9 +116,29 @@ func (s *server) limitBody(next echo.HandlerFunc) echo.HandlerFunc {
 		if strings.HasPrefix(req.Header.Get(echo.HeaderContentType), "multipart/") {
 			limit += s.Settings.BundleBytes
 		}
-		req.Body = http.MaxBytesReader(c.Response().Writer, req.Body, limit)
+		w := c.Response().Writer
+		req.Body = &patientBody{http.MaxBytesReader(w, req.Body, limit), http.NewResponseController(w), s.Clock}
 		return next(c)
 	}
+}
+
+// patientBody waits for each part of a body, but not for ever: a client that stops
+// sending would hold a connection, and with a form a file.
+type patientBody struct {
+	io.ReadCloser
+	control *http.ResponseController
+	clock   ports.Clock
+}
+
+func (b *patientBody) Read(p []byte) (int, error) {
+	_ = b.control.SetReadDeadline(b.clock.Now().Add(partTimeout))
+	n, err := b.ReadCloser.Read(p)
+	if errors.Is(err, io.EOF) {
+		// The answer may take longer. After any other error the deadline has to stay: the
+		// server reads what is left of the body before it answers.
+		_ = b.control.SetReadDeadline(time.Time{})
+	}
+	return n, err
 }
 
 // loopbackOnly refuses whoever does not name this machine: a page on the Internet that
@@ -139,5 +162,6 @@ func isLoopback(host string) bool {
 	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
 
-// writeTimeout is how long a client may take to accept a part of a stream.
-const writeTimeout = time.Minute
+// partTimeout is how long a client may take to send a part of a body, or to accept a
+// part of a stream.
+const partTimeout = time.Minute

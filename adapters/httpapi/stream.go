@@ -16,7 +16,7 @@ type stream struct {
 
 func (s *stream) Write(p []byte) (int, error) {
 	// Writers of tests know no deadline, and do not block.
-	_ = s.control.SetWriteDeadline(s.clock.Now().Add(writeTimeout))
+	_ = s.control.SetWriteDeadline(s.clock.Now().Add(partTimeout))
 	return s.w.Write(p)
 }
 

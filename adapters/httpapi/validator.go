@@ -131,7 +131,7 @@ func checkBody(req *http.Request, body *openapi3.RequestBody) ([]api.FieldProble
 	}
 	raw, err := io.ReadAll(io.LimitReader(req.Body, maxJSON+1))
 	if err != nil {
-		return []api.FieldProblem{{Pointer: "", Code: "unreadable", Detail: "the body broke off"}}, nil
+		return []api.FieldProblem{{Pointer: "", Code: "unreadable", Detail: "the body broke off"}}, nil //nolint:nilerr // the client is told
 	}
 	if len(raw) > maxJSON {
 		p := byStatus(http.StatusRequestEntityTooLarge)

@@ -215,7 +215,7 @@ func TestTheHandlerReadsTheBodyAndFindsTheDefaults(t *testing.T) {
 		return c.String(http.StatusOK, c.QueryParam("limit")+c.QueryParam("sort")+string(body))
 	})
 	rec, _ := call(t, h, "POST", "/api/jobs", `{"name": "n"}`)
-	assert.Equal(t, `{"name": "n"}`, rec.Body.String(), "the body stays as it was sent")
+	assert.Equal(t, []byte(`{"name": "n"}`), rec.Body.Bytes(), "the body stays as it was sent")
 	rec, _ = call(t, h, "GET", "/api/market/offers", "")
 	assert.Equal(t, "20price", rec.Body.String())
 	rec, _ = call(t, h, "GET", "/api/market/offers?limit=3&sort=performance", "")
@@ -336,7 +336,7 @@ func FuzzJobRequests(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, body string) {
-		req := httptest.NewRequest("POST", "/api/jobs", strings.NewReader(body))
+		req := httptest.NewRequest(http.MethodPost, "/api/jobs", strings.NewReader(body))
 		req.Header.Set("Content-Type", "application/json")
 		rec := httptest.NewRecorder()
 		h.ServeHTTP(rec, req)

@@ -44,6 +44,7 @@ type site struct {
 	t      *testing.T
 	echo   *echo.Echo
 	client *http.Client
+	wire   *pipes
 	log    *journal
 	ready  map[string]error
 }
@@ -82,11 +83,11 @@ func open(t *testing.T, change ...func(*httpapi.Settings)) *site {
 		Ready: func(context.Context) map[string]error { return s.ready }, LinkKey: []byte("links"), Settings: settings,
 	})
 	require.NoError(t, err)
-	pipes := newPipes()
+	s.wire = newPipes()
 	server := &http.Server{Handler: s.echo, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 	var served sync.WaitGroup
-	served.Go(func() { _ = server.Serve(pipes) })
-	transport := &http.Transport{DialContext: pipes.dial}
+	served.Go(func() { _ = server.Serve(s.wire) })
+	transport := &http.Transport{DialContext: s.wire.dial}
 	s.client = &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	t.Cleanup(func() {
 		transport.CloseIdleConnections()

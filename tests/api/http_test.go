@@ -1,11 +1,14 @@
 package api_test
 
 import (
+	"bufio"
+	"io"
 	"net/http"
 	"os"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -172,6 +175,23 @@ func TestTheDemoServesThisMachineAlone(t *testing.T) {
 			}
 			assert.Equal(t, c.want, s.do(ask{method: "GET", path: "http://" + c.host + "/api/me", header: header}).StatusCode, c)
 		}
+	})
+}
+
+func TestWhoStopsSendingIsNotWaitedForForEver(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := open(t)
+		conn, err := s.wire.dial(t.Context(), "", "")
+		require.NoError(t, err)
+		defer conn.Close()
+		head := "POST /api/auth/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+		_, err = io.WriteString(conn, head)
+		require.NoError(t, err)
+		began := s.Clock.Now()
+		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		require.NoError(t, err)
+		assert.Equal(t, 400, res.StatusCode)
+		assert.Equal(t, time.Minute, s.Clock.Now().Sub(began))
 	})
 }
 
