@@ -1696,7 +1696,7 @@ type JobSourceKind string
 // the host was told to stop. The last three are final.
 type JobState string
 
-// JobUpload A job and its ZIP in one request. The parts come in this order.
+// JobUpload A job and its ZIP in one request. The parts come in any order.
 type JobUpload struct {
 	// Bundle The ZIP: at most 10,000 entries, no links, no paths that leave the folder.
 	Bundle openapi_types.File `json:"bundle"`
@@ -2184,7 +2184,7 @@ type ShownEnvVar struct {
 	// Secret The value is not shown.
 	Secret bool `json:"secret"`
 
-	// Value Its value. Absent for secret ones.
+	// Value Its value. Absent: values are kept encrypted and not shown.
 	Value string `json:"value,omitempty,omitzero"`
 }
 

@@ -1695,7 +1695,7 @@ type JobSourceKind string
 // the host was told to stop. The last three are final.
 type JobState string
 
-// JobUpload A job and its ZIP in one request. The parts come in this order.
+// JobUpload A job and its ZIP in one request. The parts come in any order.
 type JobUpload struct {
 	// Bundle The ZIP: at most 10,000 entries, no links, no paths that leave the folder.
 	Bundle openapi_types.File `json:"bundle"`
@@ -2183,7 +2183,7 @@ type ShownEnvVar struct {
 	// Secret The value is not shown.
 	Secret bool `json:"secret"`
 
-	// Value Its value. Absent for secret ones.
+	// Value Its value. Absent: values are kept encrypted and not shown.
 	Value string `json:"value,omitempty,omitzero"`
 }
 
@@ -3024,7 +3024,7 @@ type ClientInterface interface {
 
 	// ListHosts List one's hosts
 	//
-	// The account's hosts that are not retired, newest first. Administrators see all.
+	// The account's hosts that are not retired, oldest first. Administrators see all.
 	//
 	// Corresponds with GET /api/hosts (the `ListHosts` operationId).
 	ListHosts(ctx context.Context, params *ListHostsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -3129,7 +3129,7 @@ type ClientInterface interface {
 
 	// CreateJobWithBody Submit a job
 	//
-	// Three ways. (1) `multipart/form-data` with the part `job` (JSON) first and then the part `bundle` (a
+	// Three ways. (1) `multipart/form-data` with the parts `job` (JSON) and `bundle` (a
 	// ZIP): the job is queued when the answer comes. (2) JSON with `source: {kind: bundle, size, sha256}`: the answer
 	// has `upload`, a signed request for the ZIP; send the ZIP, then call `/api/jobs/{id}/submit`. (3) JSON with
 	// `source: {kind: image}`, or without `source` (a command in the installation's default image): queued
@@ -3146,7 +3146,7 @@ type ClientInterface interface {
 
 	// CreateJob Submit a job
 	//
-	// Three ways. (1) `multipart/form-data` with the part `job` (JSON) first and then the part `bundle` (a
+	// Three ways. (1) `multipart/form-data` with the parts `job` (JSON) and `bundle` (a
 	// ZIP): the job is queued when the answer comes. (2) JSON with `source: {kind: bundle, size, sha256}`: the answer
 	// has `upload`, a signed request for the ZIP; send the ZIP, then call `/api/jobs/{id}/submit`. (3) JSON with
 	// `source: {kind: image}`, or without `source` (a command in the installation's default image): queued
@@ -3185,7 +3185,7 @@ type ClientInterface interface {
 
 	// GetJob Show a job
 	//
-	// The job with what was asked for (values of secret variables excepted), where it stands and what it
+	// The job with what was asked for (values of variables excepted), where it stands and what it
 	// costs. Administrators may read any job.
 	//
 	// Corresponds with GET /api/jobs/{id} (the `GetJob` operationId).
@@ -3680,7 +3680,7 @@ func (c *Client) CreateTopUp(ctx context.Context, params *CreateTopUpParams, bod
 
 // ListHosts List one's hosts
 //
-// The account's hosts that are not retired, newest first. Administrators see all.
+// The account's hosts that are not retired, oldest first. Administrators see all.
 //
 // Corresponds with GET /api/hosts (the `ListHosts` operationId).
 func (c *Client) ListHosts(ctx context.Context, params *ListHostsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -3905,7 +3905,7 @@ func (c *Client) ListJobs(ctx context.Context, params *ListJobsParams, reqEditor
 
 // CreateJobWithBody Submit a job
 //
-// Three ways. (1) `multipart/form-data` with the part `job` (JSON) first and then the part `bundle` (a
+// Three ways. (1) `multipart/form-data` with the parts `job` (JSON) and `bundle` (a
 // ZIP): the job is queued when the answer comes. (2) JSON with `source: {kind: bundle, size, sha256}`: the answer
 // has `upload`, a signed request for the ZIP; send the ZIP, then call `/api/jobs/{id}/submit`. (3) JSON with
 // `source: {kind: image}`, or without `source` (a command in the installation's default image): queued
@@ -3932,7 +3932,7 @@ func (c *Client) CreateJobWithBody(ctx context.Context, params *CreateJobParams,
 
 // CreateJob Submit a job
 //
-// Three ways. (1) `multipart/form-data` with the part `job` (JSON) first and then the part `bundle` (a
+// Three ways. (1) `multipart/form-data` with the parts `job` (JSON) and `bundle` (a
 // ZIP): the job is queued when the answer comes. (2) JSON with `source: {kind: bundle, size, sha256}`: the answer
 // has `upload`, a signed request for the ZIP; send the ZIP, then call `/api/jobs/{id}/submit`. (3) JSON with
 // `source: {kind: image}`, or without `source` (a command in the installation's default image): queued
@@ -4001,7 +4001,7 @@ func (c *Client) EstimateJob(ctx context.Context, body EstimateJobJSONRequestBod
 
 // GetJob Show a job
 //
-// The job with what was asked for (values of secret variables excepted), where it stands and what it
+// The job with what was asked for (values of variables excepted), where it stands and what it
 // costs. Administrators may read any job.
 //
 // Corresponds with GET /api/jobs/{id} (the `GetJob` operationId).
@@ -6835,7 +6835,7 @@ type ClientWithResponsesInterface interface {
 
 	// ListHostsWithResponse List one's hosts
 	//
-	// The account's hosts that are not retired, newest first. Administrators see all.
+	// The account's hosts that are not retired, oldest first. Administrators see all.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -6952,7 +6952,7 @@ type ClientWithResponsesInterface interface {
 
 	// CreateJobWithBodyWithResponse Submit a job
 	//
-	// Three ways. (1) `multipart/form-data` with the part `job` (JSON) first and then the part `bundle` (a
+	// Three ways. (1) `multipart/form-data` with the parts `job` (JSON) and `bundle` (a
 	// ZIP): the job is queued when the answer comes. (2) JSON with `source: {kind: bundle, size, sha256}`: the answer
 	// has `upload`, a signed request for the ZIP; send the ZIP, then call `/api/jobs/{id}/submit`. (3) JSON with
 	// `source: {kind: image}`, or without `source` (a command in the installation's default image): queued
@@ -6969,7 +6969,7 @@ type ClientWithResponsesInterface interface {
 
 	// CreateJobWithResponse Submit a job
 	//
-	// Three ways. (1) `multipart/form-data` with the part `job` (JSON) first and then the part `bundle` (a
+	// Three ways. (1) `multipart/form-data` with the parts `job` (JSON) and `bundle` (a
 	// ZIP): the job is queued when the answer comes. (2) JSON with `source: {kind: bundle, size, sha256}`: the answer
 	// has `upload`, a signed request for the ZIP; send the ZIP, then call `/api/jobs/{id}/submit`. (3) JSON with
 	// `source: {kind: image}`, or without `source` (a command in the installation's default image): queued
@@ -7008,7 +7008,7 @@ type ClientWithResponsesInterface interface {
 
 	// GetJobWithResponse Show a job
 	//
-	// The job with what was asked for (values of secret variables excepted), where it stands and what it
+	// The job with what was asked for (values of variables excepted), where it stands and what it
 	// costs. Administrators may read any job.
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -9028,7 +9028,7 @@ func (c *ClientWithResponses) CreateTopUpWithResponse(ctx context.Context, param
 
 // ListHostsWithResponse List one's hosts
 //
-// The account's hosts that are not retired, newest first. Administrators see all.
+// The account's hosts that are not retired, oldest first. Administrators see all.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -9217,7 +9217,7 @@ func (c *ClientWithResponses) ListJobsWithResponse(ctx context.Context, params *
 
 // CreateJobWithBodyWithResponse Submit a job
 //
-// Three ways. (1) `multipart/form-data` with the part `job` (JSON) first and then the part `bundle` (a
+// Three ways. (1) `multipart/form-data` with the parts `job` (JSON) and `bundle` (a
 // ZIP): the job is queued when the answer comes. (2) JSON with `source: {kind: bundle, size, sha256}`: the answer
 // has `upload`, a signed request for the ZIP; send the ZIP, then call `/api/jobs/{id}/submit`. (3) JSON with
 // `source: {kind: image}`, or without `source` (a command in the installation's default image): queued
@@ -9240,7 +9240,7 @@ func (c *ClientWithResponses) CreateJobWithBodyWithResponse(ctx context.Context,
 
 // CreateJobWithResponse Submit a job
 //
-// Three ways. (1) `multipart/form-data` with the part `job` (JSON) first and then the part `bundle` (a
+// Three ways. (1) `multipart/form-data` with the parts `job` (JSON) and `bundle` (a
 // ZIP): the job is queued when the answer comes. (2) JSON with `source: {kind: bundle, size, sha256}`: the answer
 // has `upload`, a signed request for the ZIP; send the ZIP, then call `/api/jobs/{id}/submit`. (3) JSON with
 // `source: {kind: image}`, or without `source` (a command in the installation's default image): queued
@@ -9297,7 +9297,7 @@ func (c *ClientWithResponses) EstimateJobWithResponse(ctx context.Context, body 
 
 // GetJobWithResponse Show a job
 //
-// The job with what was asked for (values of secret variables excepted), where it stands and what it
+// The job with what was asked for (values of variables excepted), where it stands and what it
 // costs. Administrators may read any job.
 //
 // Returns a wrapper object for the known response body format(s).
