@@ -62,7 +62,7 @@ func TestAHostEnrolsOnceWithAProofOfItsKey(t *testing.T) {
 
 		var host api.RegisteredHost
 		s.do(ask{method: "POST", path: "/api/hosts/register", body: body}).json(t, 201, &host)
-		assert.Equal(t, 3, len(strings.Split(host.Keys, ".")), "a compact JWS")
+		assert.Len(t, strings.Split(host.Keys, "."), 3, "a compact JWS")
 		s.do(ask{method: "POST", path: "/api/hosts/register", body: body}).problem(t, 401, "unauthenticated")
 
 		var keys api.KeySet
@@ -179,7 +179,7 @@ func TestTheMarketIsSearchedSortedAndPaged(t *testing.T) {
 		one := search("?gpu_model=rtx4090")
 		require.Len(t, one.Items, 1)
 		assert.Equal(t, api.Performance{Tflops: 165.2, Source: "data_sheet"}, one.Items[0].Performance)
-		assert.Equal(t, 4, len(one.Facets.GPUModel), "a facet ignores its own filter")
+		assert.Len(t, one.Facets.GPUModel, 4, "a facet ignores its own filter")
 		assert.Zero(t, search("?q=unheard").Items[0].Performance, "of an unknown model nothing is claimed")
 		assert.Equal(t, 2, search("?region=us-ca&tags=linux").Total)
 		assert.Equal(t, 0, search("?max_price_micros=0").Total)

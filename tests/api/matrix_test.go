@@ -215,6 +215,7 @@ func build(t *testing.T) *world {
 
 // credential is what a column sends.
 func (w *world) credential(t *testing.T, op *openapi3.Operation, r row, column string) string {
+	t.Helper()
 	name := "ada"
 	if r.host {
 		name = "bob"
