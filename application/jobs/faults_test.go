@@ -20,6 +20,7 @@ type faults struct {
 	ports.Jobs
 	add, update atomic.Pointer[fault]
 	logs        atomic.Pointer[fault]
+	listed      atomic.Pointer[func(ports.JobFilter)] // runs once, when a list was read and before it is given
 }
 
 // fault answers calls with an error, as long as it is in place.
@@ -47,6 +48,14 @@ func stored() *fault {
 // strike says whether the fault happens now.
 func (f *fault) strike(j *domainjobs.Job) bool {
 	return f != nil && (f.when == nil || f.when(j)) && f.times.Add(-1) >= 0
+}
+
+func (f *faults) List(ctx context.Context, filter ports.JobFilter, p ports.Page) ([]domainjobs.Snapshot, error) {
+	list, err := f.Jobs.List(ctx, filter, p)
+	if run := f.listed.Swap(nil); run != nil {
+		(*run)(filter)
+	}
+	return list, err
 }
 
 func (f *faults) Add(ctx context.Context, j *domainjobs.Job) error {

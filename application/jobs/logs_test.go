@@ -69,9 +69,15 @@ func TestLogBytesAreTakenByOffset(t *testing.T) {
 		assert.Equal(t, []jobs.Position{{Offset: 11, Rewind: true}}, send(20, "x"), "a gap")
 		assert.Equal(t, []jobs.Position{{Offset: 12}}, send(11, "\n"))
 		assert.Equal(t, "hello world\n", readLog(t, m, ada, a.Job))
-		require.NoError(t, a.Send(12, []byte("soon"), got.add))
-		assert.Empty(t, got.take(), "it is acknowledged when it is durable")
+		durable := make(chan struct{})
+		require.NoError(t, a.Send(12, []byte("soon"), func(p jobs.Position) {
+			defer close(durable)
+			size, err := m.Store.Logs().Size(t.Context(), a.Job, 1)
+			assert.NoError(t, err)
+			assert.Equal(t, p.Offset, size, "it is acknowledged when it is durable")
+		}))
 		assert.Equal(t, "hello world\nsoon", readLog(t, m, ada, a.Job), "and shown before")
+		<-durable
 		require.NoError(t, a.Send(16, make([]byte, 300<<10), got.add))
 		assert.Equal(t, []jobs.Position{{Offset: 16 + 300<<10}}, got.take(), "much is stored at once")
 	})

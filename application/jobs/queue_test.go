@@ -1,7 +1,9 @@
 package jobs_test
 
 import (
+	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -9,9 +11,11 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/peergpu/peergpu/application/jobs"
 	"github.com/peergpu/peergpu/domain"
 	"github.com/peergpu/peergpu/domain/hosts"
 	domainjobs "github.com/peergpu/peergpu/domain/jobs"
+	"github.com/peergpu/peergpu/ports"
 	"github.com/peergpu/peergpu/tests/testkit/market"
 )
 
@@ -172,13 +176,13 @@ func TestManyWaitingJobsFillALargeHostAtOnce(t *testing.T) {
 		m := market.Open(t, market.Options{})
 		ada, bob := m.Person("ada", 1000*market.Dollar), m.Person("bob", 0)
 		var ids []domain.ID
-		for range 150 {
+		for range 250 {
 			ids = append(ids, m.Submit(ada, patient()).ID)
 		}
-		h := m.Host(bob, market.Machine{GPUs: 100})
-		assert.Len(t, h.Orders(), 100)
+		h := m.Host(bob, market.Machine{GPUs: 200})
+		assert.Len(t, h.Orders(), 200)
 		for i, id := range ids {
-			assert.Equal(t, i < 100, m.Job(id).State == domainjobs.Assigned, "the oldest first: %d", i)
+			assert.Equal(t, i < 200, m.Job(id).State == domainjobs.Assigned, "the oldest first: %d", i)
 		}
 	})
 }
@@ -225,6 +229,8 @@ func TestADeviceThatStorageRefusesIsPassedOver(t *testing.T) {
 		assert.Equal(t, domainjobs.Queued, again.State, "the refused device counts as taken")
 		pass(3 * time.Second)
 		assert.Equal(t, domainjobs.Assigned, m.Job(again.ID).State, "until occupancy was read again")
+		dear.Disconnect()
+		synctest.Wait()
 
 		// The same for a job that waits.
 		waits := m.Submit(ada, patient())
@@ -236,6 +242,20 @@ func TestADeviceThatStorageRefusesIsPassedOver(t *testing.T) {
 		assert.Equal(t, domainjobs.Queued, m.Job(waits.ID).State)
 		pass(3 * time.Second)
 		assert.Equal(t, domainjobs.Assigned, m.Job(waits.ID).State)
+
+		// And while another host is free, that one has it at once.
+		cheap.Take().Run(0, time.Second)
+		cheap.Disconnect()
+		synctest.Wait()
+		waits = m.Submit(ada, patient())
+		require.Equal(t, domainjobs.Queued, waits.State)
+		first := failing(domain.Conflict("device_taken", ""), 1)
+		f.update.Store(first)
+		other := m.Host(bob, market.Machine{GPUs: 2})
+		synctest.Wait()
+		assert.Equal(t, domainjobs.Assigned, m.Job(waits.ID).State)
+		assert.Equal(t, other.ID, m.Job(waits.ID).Attempts[0].Host)
+		assert.Negative(t, first.times.Load(), "the fault happened")
 	})
 }
 
@@ -257,6 +277,54 @@ func TestAWaitingJobSurvivesAnOutageOfTheDatabase(t *testing.T) {
 		for range ids {
 			h.Take().Run(0, time.Second)
 			synctest.Wait()
+		}
+	})
+}
+
+func TestAJobThatIsCancelledInAnOutageKeepsNoOtherWaiting(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := &faults{}
+		m := market.Open(t, f.options())
+		ada, bob := m.Person("ada", 100*market.Dollar), m.Person("bob", 0)
+		first, second := m.Submit(ada, patient()), m.Submit(ada, patient())
+		f.update.Store(failing(down, 1))
+		h := m.Host(bob, market.Machine{})
+		require.Empty(t, h.Orders())
+		_, err := m.Jobs.Cancel(t.Context(), ada, first.ID)
+		require.NoError(t, err)
+		pass(3 * time.Second)
+		assert.Equal(t, domainjobs.Assigned, m.Job(second.ID).State)
+	})
+}
+
+func TestWhatChangesWhileOccupancyIsReadIsNotForgotten(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := &faults{}
+		m := market.Open(t, f.options())
+		ada, bob := m.Person("ada", 100*market.Dollar), m.Person("bob", 0)
+		h := m.Host(bob, market.Machine{GPUs: 3})
+		m.Submit(ada, patient())
+		ends := h.Take()
+		ends.Start()
+		ends.Exit(0)
+
+		// One device is given back and another taken after the rows were read. A third
+		// was refused, which is why they are read at all.
+		f.add.Store(failing(domain.Conflict("device_taken", ""), 1))
+		third := m.Submit(ada, patient())
+		require.Equal(t, domainjobs.Assigned, third.State)
+		var meanwhile domainjobs.Snapshot
+		change := func(ports.JobFilter) {
+			ends.Finish()
+			meanwhile = m.Submit(ada, patient())
+		}
+		f.listed.Store(&change)
+		pass(3 * time.Second)
+		require.Equal(t, domainjobs.Assigned, meanwhile.State)
+		busy := m.Jobs.Busy(devicesOf(t, m, h)...)
+		assert.Len(t, busy, 2)
+		for _, j := range []domainjobs.Snapshot{third, meanwhile} {
+			assert.Equal(t, j.ID, busy[j.Attempts[0].Devices[0].ID])
 		}
 	})
 }
@@ -286,17 +354,38 @@ func TestAQueueIsReadFromTheDatabaseAfterARestart(t *testing.T) {
 	})
 }
 
+// gate holds up whoever reads the market, while it is shut.
+type gate struct {
+	ports.Offers
+	mu sync.Mutex
+}
+
+// shut closes the gate until open is called.
+func (g *gate) shut() (open func()) {
+	g.mu.Lock()
+	return g.mu.Unlock
+}
+
+func (g *gate) Of(ctx context.Context, host domain.ID) ([]ports.Offer, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.Offers.Of(ctx, host)
+}
+
 func TestAHostThatWasRemovedGetsNoWork(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		m := market.Open(t, market.Options{})
+		slow := &gate{}
+		m := market.Open(t, market.Options{JobDeps: func(d *jobs.Deps) { slow.Offers, d.Offers = d.Offers, slow }})
 		ada, bob := m.Person("ada", 100*market.Dollar), m.Person("bob", 0)
 		gone, stays := m.Host(bob, market.Machine{}), m.Host(bob, market.Machine{Price: 2 * market.DefaultPrice})
-		require.NoError(t, m.Hosts.Retire(t.Context(), bob, gone.ID))
-		assert.Equal(t, 1, m.Channels.Closed(gone.ID))
 		// So much happens at once that the news are lost.
+		open := slow.shut()
 		for i := range 300 {
 			stays.Rename(fmt.Sprintf("box-%d", i))
 		}
+		require.NoError(t, m.Hosts.Retire(t.Context(), bob, gone.ID))
+		assert.Equal(t, 1, m.Channels.Closed(gone.ID))
+		open()
 		synctest.Wait()
 		assert.Equal(t, stays.ID, m.Submit(ada, patient()).Attempts[0].Host)
 		e, err := m.Jobs.Estimate(t.Context(), ada, patient())

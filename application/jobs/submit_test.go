@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"net/http"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/peergpu/peergpu/application/jobs"
 	"github.com/peergpu/peergpu/domain"
 	domainjobs "github.com/peergpu/peergpu/domain/jobs"
+	"github.com/peergpu/peergpu/ports"
 	"github.com/peergpu/peergpu/tests/testkit/market"
 )
 
@@ -125,6 +127,33 @@ func TestAnUploadThatNeverComesEndsTheJob(t *testing.T) {
 		assert.Equal(t, domainjobs.ReasonNoBundle, m.Job(got.Job.ID).Reason)
 		status, _ := m.Send(*got.Upload, bytes.NewReader(goodZip))
 		assert.Equal(t, http.StatusForbidden, status, "the link is over too")
+	})
+}
+
+func TestExpiryLeavesTheBundleOfAJobThatWasQueuedMeanwhile(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := &faults{}
+		m := market.Open(t, f.options())
+		ada := m.Person("ada", 100*market.Dollar)
+		got, err := m.Jobs.Submit(t.Context(), ada, jobs.Submission{Spec: bundled(), Announced: announce(goodZip)})
+		require.NoError(t, err)
+		status, _ := m.Send(*got.Upload, bytes.NewReader(goodZip))
+		require.Equal(t, http.StatusCreated, status)
+		pass(time.Hour - time.Millisecond)
+		// Between the reading of the list and the change, the renter is there.
+		var late func(ports.JobFilter)
+		late = func(filter ports.JobFilter) {
+			if !slices.Contains(filter.States, domainjobs.Pending) {
+				f.listed.Store(&late)
+				return
+			}
+			_, err := m.Jobs.SubmitUploaded(t.Context(), ada, got.Job.ID)
+			assert.NoError(t, err)
+		}
+		f.listed.Store(&late)
+		pass(5 * time.Second)
+		assert.Equal(t, domainjobs.Queued, m.Job(got.Job.ID).State)
+		stands(t, m, got.Job.Bundle.Key, true)
 	})
 }
 
