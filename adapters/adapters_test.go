@@ -44,7 +44,7 @@ func TestTheServerStartsServesAndStops(t *testing.T) {
 	require.NoError(t, resp.Body.Close())
 	assert.Equal(t, http.StatusOK, resp.StatusCode)
 	require.NoError(t, i.Stop())
-	_, err = http.Get(i.Server.URL + "/readyz") //nolint:bodyclose // there is no answer
+	_, err = http.Get(i.Server.URL + "/readyz")
 	assert.Error(t, err)
 }
 
@@ -79,6 +79,15 @@ func TestEveryMistakeInTheConfigurationIsTold(t *testing.T) {
 	for _, name := range []string{"LISTEN", "FEE_BPS", "CURRENCY", "LEASE_TTL", "BLOBS", "LOG_BYTES"} {
 		assert.ErrorContains(t, err, "PEERGPU_"+name)
 	}
+}
+
+func TestAValueOfTheWrongTypeIsToldByTheNameOfItsVariable(t *testing.T) {
+	t.Setenv("PEERGPU_FEE_BPS", "x")
+	t.Setenv("PEERGPU_LEASE_TTL", "5")
+	_, err := ReadConfig()
+	require.ErrorContains(t, err, `PEERGPU_FEE_BPS: "x" is not a whole number`)
+	require.ErrorContains(t, err, `PEERGPU_LEASE_TTL: "5" is not a time with its unit`)
+	assert.NotContains(t, err.Error(), "strconv")
 }
 
 func TestTheDemoServesThisMachineAlone(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -81,9 +82,33 @@ func Variables() []Variable {
 func ReadConfig() (Config, error) {
 	var c Config
 	if err := env.Parse(&c); err != nil {
-		return c, err
+		return c, named(err)
 	}
 	return c.Complete()
+}
+
+// named tells which variables have a value of the wrong type, in words for operators.
+func named(err error) error {
+	var all env.AggregateError
+	if !errors.As(err, &all) {
+		return err
+	}
+	var wrong []error
+	for _, e := range all.Errors {
+		var typed env.ParseError
+		if !errors.As(e, &typed) {
+			wrong = append(wrong, e)
+			continue
+		}
+		field, _ := reflect.TypeFor[Config]().FieldByName(typed.Name)
+		name, _, _ := strings.Cut(field.Tag.Get("env"), ",")
+		kind := "a whole number"
+		if field.Type == reflect.TypeFor[time.Duration]() {
+			kind = "a time with its unit, such as 60s"
+		}
+		wrong = append(wrong, fmt.Errorf("%s: %q is not %s", name, os.Getenv(name), kind))
+	}
+	return errors.Join(wrong...)
 }
 
 // Complete fills in what follows from other fields, and checks everything.

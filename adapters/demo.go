@@ -13,6 +13,7 @@ import (
 	"net/textproto"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/peergpu/peergpu/application/identity"
@@ -99,13 +100,19 @@ func (v *Visitor) submit(ctx context.Context, folder string) (api.Job, error) {
 	if err != nil {
 		return job, err
 	}
+	var example struct{ Name string }
+	if err := json.Unmarshal(spec, &example); err != nil {
+		return job, fmt.Errorf("%s: %w", filepath.Join(folder, "job.json"), err)
+	}
 	var known api.JobList
-	if err := v.call(ctx, http.MethodGet, "/api/jobs?limit=1", nil, nil, &known); err != nil {
+	if err := v.call(ctx, http.MethodGet, "/api/jobs?limit=100", nil, nil, &known); err != nil {
 		return job, err
 	}
-	if len(known.Items) > 0 {
-		err := v.call(ctx, http.MethodPost, "/api/jobs/"+known.Items[0].ID+"/rerun", nil, nil, &job)
-		return job, err
+	for _, earlier := range known.Items {
+		if earlier.Name == example.Name && earlier.State != "pending" {
+			err := v.call(ctx, http.MethodPost, "/api/jobs/"+earlier.ID+"/rerun", nil, nil, &job)
+			return job, err
+		}
 	}
 	var body bytes.Buffer
 	form := multipart.NewWriter(&body)
@@ -142,7 +149,7 @@ func (v *Visitor) log(ctx context.Context, job string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close() //nolint:errcheck // reading is over
+	defer resp.Body.Close()
 	_, err = io.Copy(out, resp.Body)
 	return err
 }
@@ -176,7 +183,7 @@ func (v *Visitor) report(ctx context.Context, id string, host *Visitor, out io.W
 	}
 	state := string(job.State)
 	if job.Reason != "" {
-		state += " (" + string(job.Reason) + ")"
+		state += " (" + job.Reason + ")"
 	}
 	fmt.Fprintf(out, "\nstate      %s\nruntime    %s\ncost       %s %s\nhost got   %s %s\n", state,
 		job.FinishedAt.Sub(job.StartedAt).Round(time.Millisecond), domain.Micros(job.CostMicros), job.Currency,
@@ -184,7 +191,15 @@ func (v *Visitor) report(ctx context.Context, id string, host *Visitor, out io.W
 	for _, f := range files.Items {
 		fmt.Fprintf(out, "result     %s (%d bytes)\n", f.Path, f.Size)
 	}
-	fmt.Fprintf(out, "           GET %s/api/jobs/%s/artifacts.zip\n", v.url, id)
+	var link api.Link
+	if err := v.call(ctx, http.MethodPost, "/api/jobs/"+id+"/artifacts.zip/link", nil, nil, &link); err != nil {
+		return err
+	}
+	if strings.HasPrefix(link.URL, "/") {
+		link.URL = v.url + link.URL
+	}
+	fmt.Fprintf(out, "all of it  curl -o results.zip '%s'\n", link.URL)
+	fmt.Fprintln(out, "           (good for a minute; examples/README.md shows how to get results at any time)")
 	return nil
 }
 
@@ -194,7 +209,7 @@ func (v *Visitor) call(ctx context.Context, method, path string, header map[stri
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close() //nolint:errcheck // reading is over
+	defer resp.Body.Close()
 	if answer == nil {
 		return nil
 	}
@@ -229,7 +244,7 @@ func (v *Visitor) do(ctx context.Context, method, path string, header map[string
 	if err != nil || resp.StatusCode < 300 {
 		return resp, err
 	}
-	defer resp.Body.Close() //nolint:errcheck // reading is over
+	defer resp.Body.Close()
 	var p api.Problem
 	if err := json.NewDecoder(resp.Body).Decode(&p); err != nil || p.Code == "" {
 		return nil, fmt.Errorf("%s %s: %s", method, path, resp.Status)

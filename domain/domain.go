@@ -81,7 +81,11 @@ func ParsePrefixed(kind, s string) (ID, error) {
 	if !found || len(rest) != 32 {
 		return ID{}, Invalid("invalid_id", "the id of a "+kind+" begins with "+kind+"_")
 	}
-	return ParseID(rest)
+	id, err := ParseID(rest)
+	if err == nil && id.IsZero() {
+		err = Invalid("invalid_id", "the id of a %s is not all zeros", kind)
+	}
+	return id, err
 }
 
 // Time cuts t to what every database keeps: UTC, whole microseconds.

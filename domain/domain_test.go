@@ -37,7 +37,7 @@ func TestIDsSurviveEveryTextForm(t *testing.T) {
 
 func TestParseRefusesWhatIsNoID(t *testing.T) {
 	t.Parallel()
-	for _, s := range []string{"", "job", "job_", "hst_0190000000007000800000000000000a", "job_0190000000007000800000000000000A", "job_01900000-0000-7000-8000-00000000000a", "job_zz90000000007000800000000000000a"} {
+	for _, s := range []string{"", "job", "job_", "hst_0190000000007000800000000000000a", "job_0190000000007000800000000000000A", "job_01900000-0000-7000-8000-00000000000a", "job_zz90000000007000800000000000000a", "job_00000000000000000000000000000000"} {
 		_, err := domain.ParsePrefixed("job", s)
 		assert.Equal(t, domain.KindInvalid, domain.KindOf(err), s)
 	}

@@ -68,13 +68,13 @@ func (s *session) give(o jobs.Order) error {
 			JobID: o.Job.ID.Prefixed("job"), Attempt: o.Attempt.Number, GraceMs: cancelGrace.Milliseconds(),
 		})
 		if err == nil {
-			s.send(&wire.Cancel{JWS: jws}, "", "")
+			s.send(&wire.Cancel{JWS: jws}, "")
 		}
 		return err
 	}
 	jws, err := s.sign(wire.TypManifest, s.manifest(o))
 	if err == nil {
-		s.send(&wire.Manifest{JWS: jws}, "", "")
+		s.send(&wire.Manifest{JWS: jws}, "")
 	}
 	return err
 }

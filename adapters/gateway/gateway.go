@@ -145,7 +145,7 @@ func (g *Gateway) Stop(ctx context.Context) error {
 	var closing sync.WaitGroup
 	for _, s := range g.channels.drain() {
 		closing.Go(func() {
-			s.send(&wire.Drain{ReconnectWithinS: 5}, "", "")
+			s.send(&wire.Drain{ReconnectWithinS: 5}, "")
 			s.end(wire.CloseRestart, "the server restarts")
 		})
 	}

@@ -28,7 +28,9 @@ func (s *session) text(data []byte) error {
 		if err != nil {
 			load = nil
 		}
-		s.g.Hosts.Heartbeat(s.Session, load)
+		if !s.stopping {
+			s.g.Hosts.Heartbeat(s.Session, load)
+		}
 		s.ack(f.ID, nil)
 	case *wire.Inventory:
 		s.ack(f.ID, s.inventory(b))
@@ -63,11 +65,24 @@ func (s *session) text(data []byte) error {
 			})
 		})
 	case *wire.Reclaim:
+		if b.Stopping {
+			s.leaving()
+		}
 		s.ack(f.ID, nil) // each attempt ends with its own finished
 	default:
 		return domain.Invalid("bad_frame", "an agent does not send %s", wire.TypeOf(f.Body))
 	}
 	return nil
+}
+
+// leaving takes a host that stops off the market, so that what it gives back is not
+// offered to it again. Its session goes on until it has told everything.
+func (s *session) leaving() {
+	s.g.Jobs.Withdraw(s.Host)
+	if err := s.g.Hosts.Disconnect(s.ctx, s.Session); err != nil {
+		s.g.Log.Warn("a host's leaving cannot be stored", "host", s.Host, "error", err)
+	}
+	s.stopping = true
 }
 
 // report does something for an attempt after everything that was reported of it
@@ -113,10 +128,10 @@ func (s *session) ack(id string, err error) {
 		return
 	}
 	if err == nil {
-		s.send(&wire.Ack{Ok: true}, "", id)
+		s.send(&wire.Ack{Ok: true}, id)
 		return
 	}
-	s.send(&wire.Ack{Error: s.refusal(err)}, "", id)
+	s.send(&wire.Ack{Error: s.refusal(err)}, id)
 }
 
 func (s *session) refusal(err error) *wire.AckError {
@@ -149,8 +164,9 @@ func exitOf(code *int, reason wire.Reason, detail string, ms int64) domainjobs.E
 // differ, or somebody tampers.
 func (s *session) rejected(id string, b *wire.Reject) error {
 	switch b.Reason {
-	case "bad_signature", "wrong_type", "malformed", "wrong_audience", "wrong_issuer":
+	case wire.RejectReasonBadSignature, wire.RejectReasonWrongType, wire.RejectReasonMalformed, wire.RejectReasonWrongAudience, wire.RejectReasonWrongIssuer:
 		s.g.Log.Error("an agent refuses what we signed", "host", s.Host, "job", b.JobID, "reason", b.Reason, "detail", b.Detail)
+	default: // its own affairs, or a matter of time
 	}
 	if b.JobID == "" || b.Attempt == 0 {
 		s.ack(id, nil)
@@ -184,7 +200,7 @@ func (s *session) uploads(id string, b *wire.UploadRequest) error {
 			}
 			answer.Files = append(answer.Files, t)
 		}
-		s.send(answer, "", id)
+		s.send(answer, id)
 		return nil
 	})
 }

@@ -35,7 +35,8 @@ type session struct {
 	who  domain.Actor
 	conn *websocket.Conn
 
-	writing sync.Mutex
+	writing  sync.Mutex
+	stopping bool // the agent takes no more work; known to the reader alone
 
 	mu     sync.Mutex
 	sent   map[order]bool        // what was sent in this session
@@ -121,7 +122,7 @@ func (s *session) greet() (*wire.Hello, error) {
 	if err := s.conn.SetReadDeadline(s.g.Clock.Now().Add(helloTimeout)); err != nil {
 		return nil, err
 	}
-	s.send(&wire.Challenge{Nonce: nonce}, "", "")
+	s.send(&wire.Challenge{Nonce: nonce}, "")
 	kind, data, err := s.conn.ReadMessage()
 	if err != nil {
 		return nil, domain.Unauthenticated("no hello in time")
@@ -172,7 +173,7 @@ func (s *session) welcome(hello *wire.Hello) error {
 			JobID: r.Job.Prefixed("job"), Attempt: r.Attempt, Action: wire.ResumeAction(r.Action), LogOffset: r.LogOffset,
 		})
 	}
-	s.send(w, "", "")
+	s.send(w, "")
 	return nil
 }
 
@@ -222,11 +223,11 @@ func (s *session) log(frame []byte) error {
 		return err
 	}
 	err = s.g.Jobs.AppendLog(s.ctx, s.who, ref, l.Offset, l.Time, l.Data, func(p jobs.Position) {
-		s.send(&wire.LogAck{JobID: l.JobID, Attempt: l.Attempt, Offset: p.Offset, Rewind: p.Rewind, Stale: p.Stale}, "", "")
+		s.send(&wire.LogAck{JobID: l.JobID, Attempt: l.Attempt, Offset: p.Offset, Rewind: p.Rewind, Stale: p.Stale}, "")
 	})
 	switch {
 	case domain.CodeOf(err) == "log_limit":
-		s.send(&wire.LogAck{JobID: l.JobID, Attempt: l.Attempt, Stale: true}, "", "")
+		s.send(&wire.LogAck{JobID: l.JobID, Attempt: l.Attempt, Stale: true}, "")
 		return s.g.Jobs.Lost(s.ctx, s.who, ref, "host_error", "the agent sent more log than the job may have")
 	case err != nil:
 		s.g.Log.Warn("log bytes cannot be taken", "host", s.Host, "job", ref.Job, "error", err)
@@ -234,9 +235,9 @@ func (s *session) log(frame []byte) error {
 	return nil
 }
 
-// send writes a frame. An error shows at the next read.
-func (s *session) send(body any, id, ref string) {
-	data, err := wire.Encode(wire.Frame{ID: id, Ref: ref, Body: body})
+// send writes a frame, which answers another where ref is not empty. An error shows at the next read.
+func (s *session) send(body any, ref string) {
+	data, err := wire.Encode(wire.Frame{Ref: ref, Body: body})
 	if err != nil {
 		s.g.Log.Error("a frame cannot be encoded", "type", wire.TypeOf(body), "error", err)
 		return

@@ -60,6 +60,9 @@ func (s *Service) Orders(ctx context.Context, who domain.Actor) ([]Order, error)
 	return orders, nil
 }
 
+// Withdraw takes a host off the market at once, before anybody else hears of it.
+func (s *Service) Withdraw(host domain.ID) { s.fleet.withdraw(host) }
+
 // held lists the jobs whose active attempt is on the host.
 func (s *Service) held(ctx context.Context, host domain.ID) ([]jobs.Snapshot, error) {
 	all, err := s.Jobs.List(ctx, ports.JobFilter{

@@ -325,3 +325,10 @@ func (f *fleet) busy(devices []domain.ID) map[domain.ID]domain.ID {
 	}
 	return taken
 }
+
+// withdraw marks a host as not connected; what is read of it next decides again.
+func (f *fleet) withdraw(host domain.ID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.index.SetOnline(host, false)
+}

@@ -20,48 +20,44 @@ type Ref struct {
 
 // report lets a host change an attempt that it holds. A host that asks about a job
 // that does not exist learns no more than that it does not hold it.
-func (s *Service) report(ctx context.Context, who domain.Actor, ref Ref, change func(*jobs.Job) error) (jobs.Snapshot, error) {
+func (s *Service) report(ctx context.Context, who domain.Actor, ref Ref, change func(*jobs.Job) error) error {
 	if who.Host.IsZero() {
-		return jobs.Snapshot{}, domain.Unauthenticated("only agents report")
+		return domain.Unauthenticated("only agents report")
 	}
-	j, err := s.update(ctx, ref.Job, change)
+	_, err := s.update(ctx, ref.Job, change)
 	if domain.KindOf(err) == domain.KindNotFound {
 		err = jobs.ErrStale
 	}
-	return j, err
+	return err
 }
 
 // Accept notes that the agent has the manifest in its journal.
 func (s *Service) Accept(ctx context.Context, who domain.Actor, ref Ref) error {
-	_, err := s.report(ctx, who, ref, func(j *jobs.Job) error { return j.Accept(who.Host, ref.Attempt, s.Clock.Now()) })
-	return err
+	return s.report(ctx, who, ref, func(j *jobs.Job) error { return j.Accept(who.Host, ref.Attempt, s.Clock.Now()) })
 }
 
 // Decline returns a job that the agent refuses to run.
 func (s *Service) Decline(ctx context.Context, who domain.Actor, ref Ref, detail string) error {
-	_, err := s.report(ctx, who, ref, func(j *jobs.Job) error {
+	return s.report(ctx, who, ref, func(j *jobs.Job) error {
 		return j.Decline(who.Host, ref.Attempt, detail, s.Clock.Now())
 	})
-	return err
 }
 
 // Advance notes progress; phase running starts the clock, at the time of receipt.
 func (s *Service) Advance(ctx context.Context, who domain.Actor, ref Ref, p jobs.Progress) error {
 	now := s.Clock.Now()
-	_, err := s.report(ctx, who, ref, func(j *jobs.Job) error {
+	return s.report(ctx, who, ref, func(j *jobs.Job) error {
 		if p.Name == jobs.PhaseRunning {
 			return j.Start(who.Host, ref.Attempt, now)
 		}
 		return j.Advance(who.Host, ref.Attempt, p)
 	})
-	return err
 }
 
 // Exited stops the clock, at the time of receipt.
 func (s *Service) Exited(ctx context.Context, who domain.Actor, ref Ref, e jobs.Exit) error {
 	now := s.Clock.Now()
-	_, err := s.report(ctx, who, ref, func(j *jobs.Job) error { return j.Exit(who.Host, ref.Attempt, e, now) })
-	return err
+	return s.report(ctx, who, ref, func(j *jobs.Job) error { return j.Exit(who.Host, ref.Attempt, e, now) })
 }
 
 // LogMismatch refuses a result whose log is not whole here: the agent sends it again
@@ -92,13 +88,12 @@ func (s *Service) Finished(ctx context.Context, who domain.Actor, ref Ref, r job
 	r.LogBytes, r.LogSHA256, r.LogLines = size, sum, lines
 	metrics := s.metrics(ctx, ref)
 	now := s.Clock.Now()
-	_, err = s.report(ctx, who, ref, func(j *jobs.Job) error {
+	return s.report(ctx, who, ref, func(j *jobs.Job) error {
 		if metrics != nil {
 			j.Measure(metrics)
 		}
 		return j.Finish(who.Host, ref.Attempt, r, now)
 	})
-	return err
 }
 
 // settled says that the attempt's result was accepted before, and gives its job.
@@ -114,13 +109,12 @@ func (s *Service) settled(ctx context.Context, who domain.Actor, ref Ref) (jobs.
 // Lost gives up an attempt because the agent says that it died, or that its owner
 // wants the machine.
 func (s *Service) Lost(ctx context.Context, who domain.Actor, ref Ref, reason jobs.Reason, detail string) error {
-	_, err := s.report(ctx, who, ref, func(j *jobs.Job) error {
+	return s.report(ctx, who, ref, func(j *jobs.Job) error {
 		if a := snapshotAttempt(j); a == nil || a.Host != who.Host {
 			return jobs.ErrStale
 		}
 		return j.Lose(ref.Attempt, reason, detail, s.Clock.Now())
 	})
-	return err
 }
 
 func snapshotAttempt(j *jobs.Job) *jobs.Attempt {
@@ -237,6 +231,6 @@ func (s *Service) readBlob(ctx context.Context, f ports.Artifact) ([]byte, error
 	if err != nil {
 		return nil, err
 	}
-	defer r.Close() //nolint:errcheck // reading is over
+	defer r.Close()
 	return io.ReadAll(io.LimitReader(r, largestMetrics))
 }

@@ -134,5 +134,5 @@ func TestTheCatalogueCannotBeChangedFromOutside(t *testing.T) {
 	}
 	m, ok := hosts.Lookup("H200 SXM 141GB")
 	require.True(t, ok)
-	assert.NotEqual(t, "", m.Aliases[0])
+	assert.NotEmpty(t, m.Aliases[0])
 }

@@ -169,6 +169,7 @@ func (h *Host) Connect(now time.Time) (int64, error) {
 		return 0, domain.Forbidden("the host was removed by its owner")
 	case Pending:
 		h.s.Standing = Active
+	case Active:
 	}
 	h.s.Epoch++
 	h.s.SeenAt = now

@@ -147,7 +147,7 @@ func NormalizeEmail(s string) (string, error) {
 // common ones.
 func CheckPassword(password string) error {
 	n := utf8.RuneCountInString(password)
-	detail := ""
+	var detail string
 	switch {
 	case n < 8:
 		detail = "a password has at least 8 characters"

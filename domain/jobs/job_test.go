@@ -114,6 +114,21 @@ func TestTheHoldBoundsTheRuntime(t *testing.T) {
 	assert.Equal(t, 1000*time.Second, j.Snapshot().Attempts[0].MaxRuntime)
 }
 
+func TestAJobThatItsMoneyStopsDoesNotSayThatItsTimeWasOver(t *testing.T) {
+	t.Parallel()
+	j, err := jobs.New(draft(), epoch)
+	require.NoError(t, err)
+	require.NoError(t, j.Enqueue(1_000_000, epoch))
+	require.NoError(t, j.Lease(lease(hostA), epoch))
+	require.NoError(t, j.Start(hostA, 1, epoch))
+	e := jobs.Exit{Code: code(143), Reason: jobs.ReasonTimeout, Ran: 1000 * time.Second}
+	require.NoError(t, j.Exit(hostA, 1, e, at(1001)))
+	require.NoError(t, j.Finish(hostA, 1, jobs.Result{Exit: e}, at(1002)))
+	s := j.Snapshot()
+	assert.Equal(t, jobs.ReasonFundsExhausted, s.Reason)
+	assert.Equal(t, domain.Micros(1_000_000), s.Cost())
+}
+
 func TestReportsOfWhoDoesNotHoldTheAttemptAreStaleAndChangeNothing(t *testing.T) {
 	t.Parallel()
 	reports := map[string]func(*jobs.Job, domain.ID, int) error{

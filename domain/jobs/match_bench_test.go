@@ -114,6 +114,7 @@ func (l *latencies) time(op func()) {
 }
 
 func (l latencies) report(b *testing.B, name string) {
+	b.Helper()
 	if len(l) == 0 {
 		return
 	}

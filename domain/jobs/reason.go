@@ -59,7 +59,7 @@ var Rulings = map[Reason]Ruling{
 	ReasonTimeout:           {CauseRenter, true, false, false, false, true, "the job used up its max_runtime_s"},
 	ReasonOutOfMemory:       {CauseRenter, true, false, false, false, true, "the job used more memory than its memory_mb"},
 	ReasonDiskFull:          {CauseRenter, true, false, false, false, true, "the job wrote more than its disk_mb"},
-	ReasonCommandNotFound:   {CauseRenter, true, false, false, false, true, "the command does not exist where the job runs"},
+	ReasonCommandNotFound:   {CauseRenter, false, false, false, false, true, "the command does not exist where the job runs"},
 	ReasonBadBundle:         {CauseRenter, false, false, false, false, true, "the ZIP breaks a rule"},
 	ReasonArtifactLimit:     {CauseRenter, true, false, false, false, true, "the outputs are more or larger than a job may have"},
 	ReasonNoBundle:          {CauseRenter, false, false, false, false, false, "the bundle was never uploaded"},

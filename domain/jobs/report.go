@@ -82,6 +82,10 @@ func (j *Job) Finish(host domain.ID, attempt int, r Result, now time.Time) error
 	if !known || !ruling.FromAgent {
 		return domain.Invalid("unknown_reason", "an agent does not report the reason %q", r.Reason)
 	}
+	if r.Reason == ReasonTimeout && a.MaxRuntime < j.s.Spec.Limits.MaxRuntime {
+		r.Reason, ruling = ReasonFundsExhausted, Rulings[ReasonFundsExhausted]
+		r.Detail = Rulings[ReasonFundsExhausted].Explanation
+	}
 	success := r.Reason == "" && j.s.State != Cancelling
 	if success && (r.Code == nil || *r.Code != 0 || a.StartedAt.IsZero()) {
 		return domain.Invalid("contradiction", "a success has an exit code of 0 and a start")

@@ -1,7 +1,6 @@
 package jobs_test
 
 import (
-	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -36,7 +35,7 @@ func TestEveryWrongFieldIsNamed(t *testing.T) {
 		Funding: jobs.FundingCard,
 	}
 	var e *domain.Error
-	require.True(t, errors.As(s.Check(), &e))
+	require.ErrorAs(t, s.Check(), &e)
 	var pointers []string
 	for _, f := range e.Fields {
 		pointers = append(pointers, f.Pointer)
