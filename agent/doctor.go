@@ -144,7 +144,7 @@ func (e *examination) sandbox(s settings) {
 		e.fail("sandbox", err, "make room in the folder for temporary files")
 		return
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	rt, closeRuntime, err := newRuntime(ctx, s, dir)
 	if err != nil {
 		e.fail("sandbox", err, "install bubblewrap (apt install bubblewrap) and allow user namespaces")

@@ -314,8 +314,9 @@ func delivers(r wire.Reason) bool {
 	switch r {
 	case wire.ReasonCancelledByRenter, wire.ReasonHostReclaimed, wire.ReasonHostError, wire.ReasonAgentRestarted:
 		return false
+	default:
+		return true
 	}
-	return true
 }
 
 // onlyReader hides WriterTo and the like: the spool is to see the bytes as they come.

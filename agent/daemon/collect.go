@@ -177,7 +177,7 @@ func removeAll(dir string) error {
 	// WalkDir does not follow links, so nothing outside is opened up.
 	_ = fs.WalkDir(os.DirFS(dir), ".", func(name string, d fs.DirEntry, err error) error {
 		if d != nil && d.IsDir() {
-			_ = os.Chmod(path.Join(dir, name), 0o700)
+			_ = os.Chmod(path.Join(dir, name), 0o700) //nolint:gosec // it is a folder, to be entered
 		}
 		if err != nil {
 			return fs.SkipDir

@@ -134,7 +134,7 @@ func (c *courier) serve(ctx context.Context, s *session) error {
 		}
 		switch r, due := c.nextReport(s, now); {
 		case r != nil:
-			if err := s.ask(r.body, func(f wire.Frame) { c.answered(s, r, f) }); err != nil {
+			if err := s.ask(r.body, func(f wire.Frame) { c.answered(r, f) }); err != nil {
 				return err
 			}
 			continue
@@ -160,14 +160,15 @@ func (c *courier) serve(ctx context.Context, s *session) error {
 		} else if c.hasProgress() {
 			later(max(time.Millisecond, nextProgress-now))
 		}
-		if err := c.sleep(ctx, s, wait); err != nil {
+		if !c.sleep(ctx, s, wait) {
 			return nil
 		}
 	}
 }
 
-// sleep waits for something to do, for at most d unless that is negative.
-func (c *courier) sleep(ctx context.Context, s *session, d time.Duration) error {
+// sleep waits for something to do, for at most d unless that is negative. It says
+// whether the session still stands.
+func (c *courier) sleep(ctx context.Context, s *session, d time.Duration) bool {
 	var timer <-chan time.Time
 	if d >= 0 {
 		t := time.NewTimer(d)
@@ -178,11 +179,11 @@ func (c *courier) sleep(ctx context.Context, s *session, d time.Duration) error 
 	case <-c.wake:
 	case <-timer:
 	case <-s.gone:
-		return errGone
+		return false
 	case <-ctx.Done():
-		return ctx.Err()
+		return false
 	}
-	return nil
+	return true
 }
 
 // nextReport is the next report to send on a session, or how long until there may be
@@ -264,7 +265,7 @@ func (c *courier) hasProgress() bool {
 }
 
 // answered handles the answer to a report. It runs in the session's reader.
-func (c *courier) answered(s *session, r *report, f wire.Frame) {
+func (c *courier) answered(r *report, f wire.Frame) {
 	ack, isAck := f.Body.(*wire.Ack)
 	c.mu.Lock()
 	if isAck && ack.Error != nil && !ack.Error.Stale && c.again(r, ack.Error) {

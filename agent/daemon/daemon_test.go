@@ -129,7 +129,7 @@ func TestJobsThatCannotStartSayWhy(t *testing.T) {
 			w.store.blobs["/b"] = []byte("x")
 			c.Bundle = &wire.ManifestBundle{URL: "/b", Size: 1, SHA256: sumOf([]byte("x"))}
 		}, wire.ReasonBadBundle},
-		"the host refuses": {func(w *world, c *wire.ManifestClaims) {
+		"the host refuses": {func(_ *world, c *wire.ManifestClaims) {
 			c.Kind, c.Argv = wire.ManifestClaimsKindCommand, []string{"simulate", "refuse disk on fire"}
 		}, wire.ReasonHostError},
 	} {

@@ -144,6 +144,7 @@ func (w *world) sign(typ string, claims any) string {
 }
 
 func signWith(t *testing.T, key ed25519.PrivateKey, typ string, payload []byte) string {
+	t.Helper()
 	kid := wire.Thumbprint(key.Public().(ed25519.PublicKey))
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.EdDSA, Key: jose.JSONWebKey{Key: key, KeyID: kid}}, (&jose.SignerOptions{}).WithType(jose.ContentType(typ)))
 	require.NoError(t, err)
@@ -234,6 +235,7 @@ func sumOf(data []byte) string {
 }
 
 func zipOf(t *testing.T, files map[string]string) []byte {
+	t.Helper()
 	var b bytes.Buffer
 	z := zip.NewWriter(&b)
 	for name, content := range files {

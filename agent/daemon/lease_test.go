@@ -155,7 +155,7 @@ func TestAServerThatSpeaksOutOfTurnIsLeft(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, w *world) {
+			inBubble(t, func(_ *testing.T, w *world) {
 				defer w.start()()
 				p := w.dialled()
 				talk(p)

@@ -12,9 +12,6 @@ import (
 	"github.com/peergpu/peergpu/openapi/wire"
 )
 
-// errGone is a session that ended.
-var errGone = errors.New("the session is over")
-
 // handshakeTime bounds each step from dialling to welcome.
 const handshakeTime = 15 * time.Second
 

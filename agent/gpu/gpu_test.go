@@ -187,7 +187,8 @@ func TestSimulatedLoadFollowsSeedAndClock(t *testing.T) {
 		require.NoError(t, err)
 		return loads
 	}
-	assert.Equal(t, at(1, 0), at(1, 0))
+	again := at(1, 0)
+	assert.Equal(t, at(1, 0), again)
 	assert.NotEqual(t, at(1, 0)[0].UUID, at(2, 0)[0].UUID)
 	seen := map[int]bool{}
 	for d := time.Duration(0); d < 10*time.Minute; d += time.Second {

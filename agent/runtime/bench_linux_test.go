@@ -30,6 +30,7 @@ func BenchmarkStartEcho(b *testing.B) {
 }
 
 func echo(b *testing.B, p *Process, limits daemon.Limits) {
+	b.Helper()
 	t := task(b, "echo", "hello")
 	t.Dir, t.Limits = testkit.Dir(b), limits
 	require.NoError(b, os.WriteFile(t.Dir+"/bundle", nil, 0o644))

@@ -58,7 +58,7 @@ func (g *cgroup) limit(l cgroupLimits) error {
 			continue
 		}
 		file, optional := strings.CutPrefix(s[1], "?") // kernels without swap accounting lack these
-		if err := os.WriteFile(filepath.Join(dir, file), []byte(s[2]), 0o644); err != nil && !optional {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(s[2]), 0o600); err != nil && !optional {
 			return err
 		}
 	}
@@ -69,7 +69,7 @@ func (g *cgroup) limit(l cgroupLimits) error {
 // one by one: children that it forks are in the group from their first moment.
 func (g *cgroup) park() error {
 	for _, dir := range g.dirs {
-		if err := os.WriteFile(filepath.Join(dir, "tasks"), []byte(strconv.Itoa(unix.Gettid())), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, "tasks"), []byte(strconv.Itoa(unix.Gettid())), 0o600); err != nil {
 			return err
 		}
 	}
@@ -94,21 +94,21 @@ func (g *cgroup) pids() []int {
 	return slices.Compact(out)
 }
 
-// kill ends every process of the group and says whether none is left.
-func (g *cgroup) kill(patience time.Duration) bool {
+// kill ends every process of the group, or as many as it can while it has patience.
+func (g *cgroup) kill(patience time.Duration) {
 	if g == nil {
-		return true
+		return
 	}
 	for deadline := monotonic() + patience; ; {
 		pids := g.pids()
 		if len(pids) == 0 {
-			return true
+			return
 		}
 		for _, pid := range pids {
 			_ = unix.Kill(pid, unix.SIGKILL)
 		}
 		if monotonic() > deadline {
-			return false
+			return
 		}
 		time.Sleep(time.Millisecond)
 	}
@@ -153,7 +153,7 @@ func (g *cgroup) oomKills() int64 {
 // usage reads the group's counters; those that are not kept are 0.
 func (g *cgroup) usage() (memory, peak int64, cpu time.Duration, pids int64) {
 	if g == nil {
-		return
+		return 0, 0, 0, 0
 	}
 	if g.tree.v2 {
 		d := g.dirs[""]

@@ -13,6 +13,7 @@ import (
 // A version 2 hierarchy is imitated by a folder: what is written where is all
 // that the kernel sees of us.
 func unified(t *testing.T) *cgroups {
+	t.Helper()
 	parent := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(parent, "cgroup.subtree_control"), []byte("cpu memory pids"), 0o644))
 	return &cgroups{v2: true, name: "peergpu-test", parents: map[string]string{"": parent}, live: map[string]bool{}}
@@ -46,7 +47,7 @@ func TestVersion2CountsByItsOwnFiles(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(g.dirs[""], file), []byte(text), 0o644))
 	}
 	memory, peak, cpu, pids := g.usage()
-	assert.EqualValues(t, []int64{100, 300, 1500_000, 4}, []int64{memory, peak, cpu.Nanoseconds(), pids})
+	assert.Equal(t, []int64{100, 300, 1500_000, 4}, []int64{memory, peak, cpu.Nanoseconds(), pids})
 	assert.EqualValues(t, 2, g.oomKills())
 	assert.Equal(t, []int{11, 12}, g.pids())
 }

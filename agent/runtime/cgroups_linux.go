@@ -70,10 +70,10 @@ func findUnified(name, mount, own string) *cgroups {
 		have := strings.Fields(readString(filepath.Join(parent, "cgroup.subtree_control")))
 		if !slices.Contains(have, "memory") || !slices.Contains(have, "pids") {
 			want := filepath.Join(parent, "cgroup.subtree_control")
-			if os.WriteFile(want, []byte("+memory +pids"), 0o644) != nil {
+			if os.WriteFile(want, []byte("+memory +pids"), 0o600) != nil {
 				continue
 			}
-			_ = os.WriteFile(want, []byte("+cpu"), 0o644)
+			_ = os.WriteFile(want, []byte("+cpu"), 0o600)
 		}
 		c := &cgroups{v2: true, name: name, parents: map[string]string{"": parent}, live: map[string]bool{}}
 		if c.writable(parent) {
@@ -85,10 +85,10 @@ func findUnified(name, mount, own string) *cgroups {
 
 func (c *cgroups) writable(parent string) bool {
 	probe := filepath.Join(parent, c.name+".probe")
-	if err := os.Mkdir(probe, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+	if err := os.Mkdir(probe, 0o750); err != nil && !errors.Is(err, os.ErrExist) {
 		return false
 	}
-	defer os.Remove(probe)
+	defer func() { _ = os.Remove(probe) }()
 	return unix.Access(filepath.Join(probe, "cgroup.procs"), unix.W_OK) == nil
 }
 
@@ -118,8 +118,8 @@ func (c *cgroups) create() (*cgroup, error) {
 			return nil, errors.Join(err, g.remove())
 		}
 		if c.v2 {
-			_ = os.WriteFile(filepath.Join(branch, "cgroup.subtree_control"), []byte("+memory +pids"), 0o644)
-			_ = os.WriteFile(filepath.Join(branch, "cgroup.subtree_control"), []byte("+cpu"), 0o644)
+			_ = os.WriteFile(filepath.Join(branch, "cgroup.subtree_control"), []byte("+memory +pids"), 0o600)
+			_ = os.WriteFile(filepath.Join(branch, "cgroup.subtree_control"), []byte("+cpu"), 0o600)
 		}
 		dir := filepath.Join(branch, g.name)
 		if err := mkdir(dir); err != nil {
@@ -205,7 +205,7 @@ func ownCgroups() map[string]string {
 }
 
 func mkdir(dir string) error {
-	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+	if err := os.Mkdir(dir, 0o750); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
 	return nil

@@ -69,14 +69,16 @@ func (s *sandbox) launch(ctx context.Context, r *processRun, out *os.File) (_ *l
 	defer null.Close()
 
 	// Odd ends are the child's: closed here as soon as it has them.
-	var ends [6]*os.File
-	for i := 0; i < len(ends); i += 2 {
-		if ends[i], ends[i+1], err = os.Pipe(); err != nil {
+	var ends [3][2]*os.File
+	for i := range ends {
+		r, w, err := os.Pipe()
+		if err != nil {
 			return nil, err
 		}
-		l.pipes = append(l.pipes, ends[i], ends[i+1])
+		ends[i] = [2]*os.File{r, w}
+		l.pipes = append(l.pipes, r, w)
 	}
-	statusR, statusW, goR, goW, infoR, infoW := ends[0], ends[1], ends[2], ends[3], ends[4], ends[5]
+	statusR, statusW, goR, goW, infoR, infoW := ends[0][0], ends[0][1], ends[1][0], ends[1][1], ends[2][0], ends[2][1]
 	attr := &os.ProcAttr{
 		Dir: "/", Env: []string{},
 		Files: []*os.File{null, out, out, argsFile, filter, statusW, goR},
@@ -192,7 +194,7 @@ func memory(name string, data []byte) (*os.File, error) {
 		return nil, err
 	}
 	f := os.NewFile(uintptr(fd), name)
-	if _, err := f.Write(data); err == nil {
+	if _, err = f.Write(data); err == nil {
 		_, err = f.Seek(0, 0)
 	}
 	if err != nil {

@@ -58,7 +58,7 @@ func NewProcess(ctx context.Context, o Options) (*Process, error) {
 	if o.Unsandboxed {
 		return p, nil
 	}
-	box, err := newSandbox(o, p.python)
+	box, err := newSandbox(ctx, o, p.python)
 	if err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
@@ -223,7 +223,7 @@ func (p *Process) version(ctx context.Context, command string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	argv := []string{command, "--version"}
 	if command == "sh" {
 		argv = []string{"sh", "-c", "echo ok"}
@@ -236,7 +236,7 @@ func (p *Process) version(ctx context.Context, command string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer r.Cleanup()
+	defer func() { _ = r.Cleanup() }()
 	defer context.AfterFunc(ctx, func() { _ = r.Stop(ctx, 0) })()
 	first := firstLine(r.Output())
 	exit, err := r.Wait(ctx)

@@ -192,6 +192,7 @@ func TestTheReportIsWhatTheRuntimeDoes(t *testing.T) {
 }
 
 func open(t testing.TB, o Options) *Process {
+	t.Helper()
 	o.Dir = t.TempDir()
 	p, err := NewProcess(t.Context(), o)
 	require.NoError(t, err)
@@ -200,17 +201,20 @@ func open(t testing.TB, o Options) *Process {
 }
 
 func sandboxed(t testing.TB) *Process {
+	t.Helper()
 	testkit.Need(t, servers.Bubblewrap)
 	return open(t, Options{})
 }
 
 func both(t testing.TB) map[string]*Process {
+	t.Helper()
 	return map[string]*Process{"sandboxed": sandboxed(t), "unsandboxed": open(t, Options{Unsandboxed: true})}
 }
 
 var tasks atomic.Int64
 
 func task(t testing.TB, argv ...string) daemon.Task {
+	t.Helper()
 	return daemon.Task{
 		JobID: fmt.Sprintf("job-%d", tasks.Add(1)), Attempt: 1,
 		Argv: argv, Dir: testkit.Dir(t), Trusted: true,
@@ -218,6 +222,7 @@ func task(t testing.TB, argv ...string) daemon.Task {
 }
 
 func start(t testing.TB, p *Process, task daemon.Task) daemon.Run {
+	t.Helper()
 	require.NoError(t, p.Prepare(t.Context(), task, nil))
 	r, err := p.Start(t.Context(), task)
 	require.NoError(t, err)
@@ -226,6 +231,7 @@ func start(t testing.TB, p *Process, task daemon.Task) daemon.Run {
 }
 
 func run(t testing.TB, p *Process, task daemon.Task) (daemon.Exit, string) {
+	t.Helper()
 	r := start(t, p, task)
 	out, err := io.ReadAll(r.Output())
 	require.NoError(t, err)
@@ -236,8 +242,12 @@ func run(t testing.TB, p *Process, task daemon.Task) (daemon.Exit, string) {
 }
 
 func job(t testing.TB, p *Process, argv ...string) string {
+	t.Helper()
 	_, out := run(t, p, task(t, argv...))
 	return out
 }
 
-func shellJob(t testing.TB, p *Process, script string) string { return job(t, p, "sh", "-c", script) }
+func shellJob(t testing.TB, p *Process, script string) string {
+	t.Helper()
+	return job(t, p, "sh", "-c", script)
+}

@@ -34,7 +34,7 @@ type sandbox struct {
 
 // newSandbox looks at the machine once: which of /bin, /lib… are links, what of
 // /etc an interpreter needs. The rest of /etc stays out of sight.
-func newSandbox(o Options, extra prefix) (*sandbox, error) {
+func newSandbox(ctx context.Context, o Options, extra prefix) (*sandbox, error) {
 	bwrap := o.Bubblewrap
 	if bwrap == "" {
 		bwrap = "bwrap"
@@ -44,7 +44,7 @@ func newSandbox(o Options, extra prefix) (*sandbox, error) {
 		return nil, errors.New("the process runtime needs bubblewrap (bwrap), which is not installed; " + installAdvice)
 	}
 	s := &sandbox{bwrap: path, asRoot: os.Geteuid() == 0, seccomp: seccompFilter(), path: extra.path}
-	out, err := exec.Command(path, "--version").Output()
+	out, err := exec.CommandContext(ctx, path, "--version").Output()
 	if err != nil {
 		return nil, fmt.Errorf("%s --version: %w", path, err)
 	}
@@ -117,7 +117,7 @@ func (s *sandbox) admit(ctx context.Context, t daemon.Task) error {
 		return nil
 	}
 	err := filepath.WalkDir(t.Dir, func(path string, _ fs.DirEntry, err error) error {
-		return errors.Join(err, ctx.Err(), os.Lchown(path, nobody, nobody))
+		return errors.Join(err, ctx.Err(), os.Lchown(path, nobody, nobody)) //nolint:gosec // no job runs here yet
 	})
 	for _, in := range t.Inputs {
 		err = errors.Join(err, filepath.WalkDir(in.Source, func(path string, d fs.DirEntry, err error) error {
@@ -135,7 +135,7 @@ func (s *sandbox) admit(ctx context.Context, t daemon.Task) error {
 			if open == i.Mode().Perm() {
 				return ctx.Err()
 			}
-			return errors.Join(ctx.Err(), os.Chmod(path, open))
+			return errors.Join(ctx.Err(), os.Chmod(path, open)) //nolint:gosec // no job runs here yet
 		}))
 	}
 	return err
@@ -151,11 +151,11 @@ func writeEtc(dir string) (string, error) {
 		"nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
 		"ld.so.cache":   "",
 	}
-	if err := os.MkdirAll(filepath.Join(dir, "alternatives"), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(dir, "alternatives"), 0o755); err != nil { //nolint:gosec // the jobs read it
 		return "", err
 	}
 	for name, text := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil { //nolint:gosec // the jobs read it
 			return "", err
 		}
 	}

@@ -16,6 +16,7 @@ import (
 )
 
 func script(t *testing.T, lines ...string) daemon.Task {
+	t.Helper()
 	return daemon.Task{JobID: "job-1", Attempt: 1, Argv: append([]string{"simulate"}, lines...), Dir: t.TempDir()}
 }
 

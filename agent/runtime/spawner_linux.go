@@ -70,7 +70,7 @@ func (s *spawner) start(path string, argv []string, attr *os.ProcAttr, l cgroupL
 		if group == nil || group.tree.v2 {
 			return
 		}
-		s.park()
+		_ = s.park() // the next fork tries again, and says why not
 		if l.cpuMilli > 0 {
 			_ = group.limit(cpu) // earlier, it would slow down this thread
 		}

@@ -88,7 +88,7 @@ func (r *processRun) lookAtProcesses(memory, pids bool) time.Duration {
 func diskUsage(dir string) (n int64) {
 	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
 		if err != nil {
-			return nil // gone meanwhile, or closed by the job: not ours to fail
+			return nil //nolint:nilerr // gone meanwhile, or closed by the job: not ours to fail
 		}
 		if i, err := d.Info(); err == nil {
 			if s, ok := i.Sys().(*syscall.Stat_t); ok {

@@ -38,7 +38,7 @@ func (s *Server) Dial(ctx context.Context, token string) (daemon.Conn, error) {
 		ReadBufferSize:   4 << 10,
 		WriteBufferSize:  16 << 10,
 	}
-	ws, response, err := dialer.DialContext(ctx, u.String(), http.Header{
+	ws, response, err := dialer.DialContext(ctx, u.String(), http.Header{ //nolint:bodyclose // it is in memory
 		"Authorization": {"Bearer " + token}, "User-Agent": {s.agent},
 	})
 	if forget != nil && !forget() && err == nil {
