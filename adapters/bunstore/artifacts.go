@@ -99,8 +99,8 @@ func (r artifacts) stored(t *tx, rows []artifactRow) (map[place]ports.Artifact, 
 	}
 	var found []artifactRow
 	// This may find more than the places, which does no harm.
-	err = db.NewSelect().Model(&found).Where("job_id IN (?)", bun.In(jobs)).Where("attempt IN (?)", bun.In(attempts)).
-		Where("path IN (?)", bun.In(paths)).Scan(t.ctx)
+	err = db.NewSelect().Model(&found).Where("job_id IN (?)", bun.List(jobs)).Where("attempt IN (?)", bun.List(attempts)).
+		Where("path IN (?)", bun.List(paths)).Scan(t.ctx)
 	stored := make(map[place]ports.Artifact, len(found))
 	for i := range found {
 		stored[found[i].place()] = found[i].artifact()
@@ -113,7 +113,7 @@ func (r artifacts) Confirm(ctx context.Context, ids ...domain.ID) error {
 		return ctx.Err()
 	}
 	return r.s.commit(ctx, ids[0], func(t *tx) error {
-		return t.later(r.s.write.NewUpdate().Model((*artifactRow)(nil)).Set("confirmed = ?", true).Where("id IN (?)", bun.In(keys(ids))))
+		return t.later(r.s.write.NewUpdate().Model((*artifactRow)(nil)).Set("confirmed = ?", true).Where("id IN (?)", bun.List(keys(ids))))
 	})
 }
 

@@ -62,7 +62,7 @@ func filterJobs(q *bun.SelectQuery, f ports.JobFilter) *bun.SelectQuery {
 		q.Where("j.id IN (SELECT job_id FROM attempts WHERE host = ?)", key(f.Host))
 	}
 	if len(f.States) > 0 {
-		q.Where("j.state IN (?)", bun.In(f.States))
+		q.Where("j.state IN (?)", bun.List(f.States))
 	}
 	if !f.Origin.IsZero() {
 		q.Where("j.origin = ?", key(f.Origin))

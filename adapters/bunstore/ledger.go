@@ -75,7 +75,7 @@ func (l ledger) Balances(ctx context.Context, accounts ...billing.Account) (map[
 		Where("e.account_id = c.id")
 	err = db.NewSelect().TableExpr("ledger_accounts AS c").ColumnExpr("c.code").
 		ColumnExpr("CASE WHEN c.guarded THEN c.balance ELSE (?) END AS balance", sum).
-		Where("c.code IN (?)", bun.In(accounts)).Scan(ctx, &rows)
+		Where("c.code IN (?)", bun.List(accounts)).Scan(ctx, &rows)
 	for _, r := range rows {
 		balances[billing.Account(r.Code)] += domain.Micros(r.Balance)
 	}
@@ -129,7 +129,7 @@ func (l ledger) Unsettled(ctx context.Context, before time.Time, limit int) ([]b
 	page := db.NewSelect().TableExpr("ledger_txs AS t").ColumnExpr("t.*").OrderExpr(oldestFirst).Limit(int64(max(limit, 1))).
 		Where("t.kind = 'hold'").Where("t.at < ?", stamp(before)).
 		Where("NOT EXISTS (SELECT 1 FROM ledger_txs AS o WHERE o.job_id = t.job_id AND o.kind IN (?))",
-			bun.In([]billing.Kind{billing.KindSettle, billing.KindRelease}))
+			bun.List([]billing.Kind{billing.KindSettle, billing.KindRelease}))
 	list, err := readTransactions(ctx, db, page, oldestFirst)
 	return list, l.s.failed(ctx, err)
 }

@@ -67,7 +67,7 @@ func (o outbox) Done(ctx context.Context, ids ...domain.ID) error {
 	now := stamp(o.s.Clock.Now())
 	return o.s.commit(ctx, domain.ID{}, func(t *tx) error {
 		return t.later(o.s.write.NewUpdate().Model((*outboxRow)(nil)).Set("done_at = ?", now).
-			Where("id IN (?)", bun.In(keys(ids))).Where("done_at IS NULL"))
+			Where("id IN (?)", bun.List(keys(ids))).Where("done_at IS NULL"))
 	})
 }
 

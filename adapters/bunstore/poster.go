@@ -225,7 +225,7 @@ func readAccounts(t *tx, names map[pair]bool, guarded bool) ([]accountRow, error
 		lock = t.store.dialect.lock
 	}
 	var rows []accountRow
-	err = db.NewRaw("SELECT * FROM ledger_accounts WHERE code IN (?) ORDER BY id "+lock, bun.In(codes)).Scan(t.ctx, &rows)
+	err = db.NewRaw("SELECT * FROM ledger_accounts WHERE code IN (?) ORDER BY id "+lock, bun.List(codes)).Scan(t.ctx, &rows)
 	return rows, err
 }
 

@@ -38,7 +38,7 @@ func (g *posting) find(t *tx, posts []*post) error {
 		return err
 	}
 	list, err := readTransactions(t.ctx, db, db.NewSelect().TableExpr("ledger_txs AS t").ColumnExpr("t.*").
-		Where("t.key IN (?)", bun.In(keys)), newestFirst)
+		Where("t.key IN (?)", bun.List(keys)), newestFirst)
 	for _, tx := range list {
 		g.known[tx.Key] = tx
 	}

@@ -144,7 +144,7 @@ func (r presences) List(ctx context.Context, ids ...domain.ID) ([]hosts.Presence
 	var rows []presenceRow
 	q := db.NewSelect().Model(&rows).Order("host")
 	if len(ids) > 0 {
-		q.Where("host IN (?)", bun.In(keys(ids)))
+		q.Where("host IN (?)", bun.List(keys(ids)))
 	}
 	if err := q.Scan(ctx); err != nil {
 		return nil, r.s.failed(ctx, err)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -105,9 +106,9 @@ func document(v any) json.RawMessage {
 // parse reads a document into the first value that is given and goes on to the next,
 // until one fails.
 func parse(pairs ...any) error {
-	for i := 0; i < len(pairs); i += 2 {
-		if doc := pairs[i].(json.RawMessage); len(doc) > 0 {
-			if err := json.Unmarshal(doc, pairs[i+1]); err != nil {
+	for pair := range slices.Chunk(pairs, 2) {
+		if doc := pair[0].(json.RawMessage); len(doc) > 0 {
+			if err := json.Unmarshal(doc, pair[1]); err != nil {
 				return fmt.Errorf("a stored document is damaged: %w", err)
 			}
 		}

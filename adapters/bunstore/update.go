@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"reflect"
 
 	"github.com/uptrace/bun"
@@ -133,7 +134,7 @@ func (k *kind[A, S]) get(ctx context.Context, s *Store, id domain.ID) (S, error)
 
 // missing translates an error of a query that should have found one row.
 func (s *Store) missing(ctx context.Context, what string, err error) error {
-	if err == sql.ErrNoRows && ctx.Err() == nil {
+	if errors.Is(err, sql.ErrNoRows) && ctx.Err() == nil {
 		return domain.NotFound(what)
 	}
 	return s.failed(ctx, err)
