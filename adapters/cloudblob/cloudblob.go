@@ -96,7 +96,15 @@ var unfinished = regexp.MustCompile(`\.[0-9a-f]{16}\.tmp$`)
 
 // sweep removes what a killed process did not write to its end.
 func sweep(folder string, before time.Time) error {
-	return filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
+	root, err := os.OpenRoot(folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return fs.WalkDir(root.FS(), ".", func(path string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
@@ -104,7 +112,7 @@ func sweep(folder string, before time.Time) error {
 			return err
 		}
 		if info, err := d.Info(); err == nil && info.ModTime().Before(before) {
-			return os.Remove(path)
+			return root.Remove(path)
 		}
 		return nil
 	})

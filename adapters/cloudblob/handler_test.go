@@ -178,7 +178,7 @@ func TestAnUploadThatBreaksOffLeavesNothing(t *testing.T) {
 	stores(t, func(t *testing.T, store *Store, left func() []string) {
 		s := serve(t, store)
 		link := s.putLink(t, "k", make([]byte, 1<<20))
-		conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://")) //nolint:noctx // a test's own connection
+		conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
 		require.NoError(t, err)
 		_, err = io.WriteString(conn, "PUT "+link+" HTTP/1.1\r\nHost: x\r\nContent-Length: 1048576\r\n\r\nhalf of it")
 		require.NoError(t, err)

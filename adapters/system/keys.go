@@ -123,7 +123,7 @@ func makeKeyFile(path string) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name())
+	defer func() { _ = os.Remove(f.Name()) }()
 	_, err = f.WriteString(base64.StdEncoding.EncodeToString(newSecret()) + "\n")
 	if err == nil {
 		err = f.Sync()

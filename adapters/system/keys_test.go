@@ -128,7 +128,7 @@ func TestAKeyFileThatOthersCanReadOrThatHoldsNoKeyIsRefused(t *testing.T) {
 	require.NoError(t, err)
 	path := filepath.Join(folder, "vault.key")
 
-	require.NoError(t, os.Chmod(path, 0o640)) //nolint:gosec // the point of the test
+	require.NoError(t, os.Chmod(path, 0o640))
 	_, err = OpenKeys(folder, GivenKeys{})
 	require.ErrorContains(t, err, "vault.key can be read by others (mode 0640)")
 

@@ -82,7 +82,7 @@ func (p *Passwords) derive(ctx context.Context, h phc, password string, size int
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	return argon2.IDKey([]byte(password), h.salt, h.time, h.memory, h.threads, uint32(size)), nil //nolint:gosec // at most 64, see parsePHC
+	return argon2.IDKey([]byte(password), h.salt, h.time, h.memory, h.threads, uint32(size)), nil // at most 64, see parsePHC
 }
 
 // nobody is what the password of an unknown account is held against. No password has
