@@ -151,8 +151,8 @@ func (versionCommand) Run() error {
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
 		version = info.Main.Version
 	}
-	fmt.Println("peergpu", version)
-	return nil
+	_, err := fmt.Println("peergpu", version)
+	return err
 }
 
 type demoCommand struct {
@@ -228,7 +228,7 @@ func (d demoCommand) play(ctx context.Context, c adapters.Config, url string, lo
 	fmt.Printf("\nThe demo host of %s is connected: one simulated GPU, isolation %s.\n", owner, box.Info().Isolation)
 	if _, err := exec.LookPath("python3"); err != nil {
 		fmt.Println("\nThere is no python3 here, which the example job needs. Install it (Debian: apt-get install python3) and run this again.")
-		return disconnect, nil
+		return disconnect, nil //nolint:nilerr // the server is of use without it
 	}
 	renter, err := adapters.SignIn(ctx, url, adapters.DemoRenter)
 	if err != nil {

@@ -174,7 +174,7 @@ func (q Search) refuses(o Offer) int {
 	return set
 }
 
-// Isolations, from the weakest.
+// Isolations are all of them, from the weakest.
 var Isolations = []hosts.Isolation{"none", "process", "container", "gvisor"}
 
 func strength(i hosts.Isolation) int { return max(0, slices.Index(Isolations, i)) }

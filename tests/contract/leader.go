@@ -42,7 +42,7 @@ func lead(t *testing.T, l ports.Leader, name string, work func(context.Context) 
 			left <- err
 			return err
 		case <-time.After(patience):
-			return errors.New("Lead does not return")
+			return errors.New("it does not return from Lead")
 		}
 	}
 }

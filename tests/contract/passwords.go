@@ -65,7 +65,8 @@ func (c passwordCases) verify(t *testing.T) {
 
 func (c passwordCases) salted(t *testing.T) {
 	t.Parallel()
-	assert.NotEqual(t, c.hash(t, "correct horse"), c.hash(t, "correct horse"))
+	first, second := c.hash(t, "correct horse"), c.hash(t, "correct horse")
+	assert.NotEqual(t, first, second)
 }
 
 func (c passwordCases) stale(t *testing.T) {
@@ -95,8 +96,8 @@ func (c passwordCases) empty(t *testing.T) {
 		}
 		return best
 	}
-	real, none := quickest(hash), quickest("")
-	assert.True(t, none > real/3 && none < real*3, "%s without a hash, %s with one", none, real)
+	some, none := quickest(hash), quickest("")
+	assert.True(t, none > some/3 && none < some*3, "%s without a hash, %s with one", none, some)
 	ok, _ := c.check(t, "", "")
 	assert.False(t, ok)
 }

@@ -59,7 +59,8 @@ func (c vaultCases) roundTrip(t *testing.T) {
 
 func (c vaultCases) different(t *testing.T) {
 	t.Parallel()
-	assert.NotEqual(t, c.seal(t, "secret", "job"), c.seal(t, "secret", "job"))
+	first, second := c.seal(t, "secret", "job"), c.seal(t, "secret", "job")
+	assert.NotEqual(t, first, second)
 }
 
 func (c vaultCases) context(t *testing.T) {

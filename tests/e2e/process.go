@@ -48,8 +48,8 @@ var programs = sync.OnceValues(func() (string, error) {
 // Main runs the tests of a package that uses clusters, and removes what they built.
 func Main(m *testing.M) {
 	code := m.Run()
-	if dir, err := programs(); err == nil {
-		_ = os.RemoveAll(dir)
+	if built != "" {
+		_ = os.RemoveAll(built)
 	}
 	os.Exit(code)
 }
@@ -121,7 +121,7 @@ func (c *Cluster) Start() {
 		if err != nil {
 			return false
 		}
-		defer resp.Body.Close() //nolint:errcheck // a test
+		defer resp.Body.Close()
 		return resp.StatusCode == http.StatusOK
 	}, 30*time.Second, 20*time.Millisecond)
 }
@@ -265,7 +265,7 @@ func (u *User) Try(method, path string, body any) (int, []byte) {
 	if err != nil {
 		return 0, []byte(err.Error())
 	}
-	defer resp.Body.Close() //nolint:errcheck // a test
+	defer resp.Body.Close()
 	data, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return 0, []byte(err.Error())

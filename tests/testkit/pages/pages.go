@@ -33,7 +33,7 @@ func Section(t testing.TB, page, name, want string, update bool) {
 	require.NoError(t, err, page)
 	if update {
 		if renewed != string(content) {
-			require.NoError(t, os.WriteFile(page, []byte(renewed), 0o644)) //nolint:gosec // a page for everybody
+			require.NoError(t, os.WriteFile(page, []byte(renewed), 0o644))
 		}
 		return
 	}
