@@ -142,6 +142,7 @@ func TestACancelOfALostHostIsCancelledWithIt(t *testing.T) {
 }
 
 func TestCancelAndFinishMayRace(t *testing.T) {
+	t.Parallel()
 	for range 20 {
 		synctest.Test(t, func(t *testing.T) {
 			m := market.Open(t, market.Options{})

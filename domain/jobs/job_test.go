@@ -363,9 +363,13 @@ func TestNoSequenceOfCallsBreaksTheInvariants(t *testing.T) {
 	})
 }
 
-func TestTheStateMachineIsAsDocumented(t *testing.T) { golden(t, "states.mmd", jobs.Diagram()) }
+func TestTheStateMachineIsAsDocumented(t *testing.T) {
+	t.Parallel()
+	golden(t, "states.mmd", jobs.Diagram())
+}
 
 func TestTheRulingsAreAsDocumented(t *testing.T) {
+	t.Parallel()
 	var b strings.Builder
 	fmt.Fprintln(&b, "| reason | cause | billed | retried | avoids the host | counts as a loss |\n|---|---|---|---|---|---|")
 	for _, r := range slices.Sorted(maps.Keys(jobs.Rulings)) {
