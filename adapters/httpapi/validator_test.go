@@ -214,8 +214,9 @@ func TestTheHandlerReadsTheBodyAndFindsTheDefaults(t *testing.T) {
 		}
 		return c.String(http.StatusOK, c.QueryParam("limit")+c.QueryParam("sort")+string(body))
 	})
-	rec, _ := call(t, h, "POST", "/api/jobs", `{"name": "n"}`)
-	assert.Equal(t, []byte(`{"name": "n"}`), rec.Body.Bytes(), "the body stays as it was sent")
+	sent := `{"name": "n"}`
+	rec, _ := call(t, h, "POST", "/api/jobs", sent)
+	assert.Equal(t, sent, rec.Body.String(), "the body stays as it was sent")
 	rec, _ = call(t, h, "GET", "/api/market/offers", "")
 	assert.Equal(t, "20price", rec.Body.String())
 	rec, _ = call(t, h, "GET", "/api/market/offers?limit=3&sort=performance", "")

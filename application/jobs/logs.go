@@ -94,7 +94,7 @@ func (v *LogView) Read(ctx context.Context, offset int64) ([]byte, error) {
 		}
 		return nil, err
 	}
-	defer r.Close() //nolint:errcheck // reading is over
+	defer r.Close()
 	return io.ReadAll(r)
 }
 

@@ -29,6 +29,7 @@ func (s samples) at(p int) float64 {
 
 // report prints p50 and p99 as name-p50-ms and name-p99-ms.
 func (s samples) report(b *testing.B, name string) {
+	b.Helper()
 	b.ReportMetric(s.at(50), name+"-p50-ms")
 	b.ReportMetric(s.at(99), name+"-p99-ms")
 }

@@ -55,6 +55,7 @@ func BenchmarkE1(b *testing.B) {
 }
 
 func e1(b *testing.B, database string, settings, command []string) {
+	b.Helper()
 	c := e2e.NewCluster(b, database, "PEERGPU_LEASE_TTL=60s")
 	c.Start()
 	u := c.User("ada")
@@ -124,10 +125,10 @@ func (r renter) run() (at [3]time.Duration) {
 	require.NoError(r.b, resp.Body.Close())
 	at[0] = time.Since(began)
 
-	conn, _, err := websocket.DefaultDialer.Dial(strings.Replace(r.url, "http", "ws", 1)+"/ws/job/"+job.ID, //nolint:bodyclose // nothing is in it
+	conn, _, err := websocket.DefaultDialer.Dial(strings.Replace(r.url, "http", "ws", 1)+"/ws/job/"+job.ID,
 		http.Header{"Authorization": {"Bearer " + r.token}})
 	require.NoError(r.b, err)
-	defer conn.Close() //nolint:errcheck // a test
+	defer conn.Close()
 	var log []byte
 	for {
 		kind, data, err := conn.ReadMessage()

@@ -62,6 +62,7 @@ func BenchmarkE5(b *testing.B) {
 // matchAll matches and leases for each request; once half of the devices are taken, the
 // oldest lease ends for each new one. It tells how long all of it took.
 func matchAll(b *testing.B, d int, slots []jobs.Slot, requests []jobs.Request, each *samples) time.Duration {
+	b.Helper()
 	x := jobs.NewIndex()
 	for _, s := range slots {
 		x.Upsert(s)

@@ -127,7 +127,7 @@ func echo(b *testing.B) *websocket.Conn {
 		if err != nil {
 			return
 		}
-		defer conn.Close() //nolint:errcheck // a test
+		defer conn.Close()
 		for {
 			kind, data, err := conn.ReadMessage()
 			if err != nil || conn.WriteMessage(kind, data) != nil {
@@ -159,6 +159,7 @@ func sqliteCommit(b *testing.B) func() {
 	require.NoError(b, err)
 	insert, err := db.Prepare("INSERT INTO floor (body) VALUES (?)")
 	require.NoError(b, err)
+	b.Cleanup(func() { require.NoError(b, insert.Close()) })
 	return func() {
 		_, err := insert.Exec(body)
 		require.NoError(b, err)
