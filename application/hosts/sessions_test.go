@@ -141,6 +141,11 @@ func TestANewerSessionFencesTheOlder(t *testing.T) {
 		v, err = m.Hosts.Get(t.Context(), bob, h.ID)
 		require.NoError(t, err)
 		assert.True(t, v.Devices[0].Present)
+		m.Hosts.Heartbeat(older, nil)
+		h.Disconnect()
+		v, err = m.Hosts.Get(t.Context(), bob, h.ID)
+		require.NoError(t, err)
+		assert.False(t, v.Online, "a fenced heartbeat does not take the session's place")
 	})
 }
 

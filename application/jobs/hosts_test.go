@@ -234,7 +234,7 @@ func TestReconcileComparesWhatAHostHasWithWhatItShould(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		m := market.Open(t, market.Options{})
 		ada, bob := m.Person("ada", 100*market.Dollar), m.Person("bob", 0)
-		h := m.Host(bob, market.Machine{GPUs: 6})
+		h := m.Host(bob, market.Machine{GPUs: 7})
 		take := func() *market.Attempt {
 			m.Submit(ada, patient())
 			a := h.Take()
@@ -248,6 +248,9 @@ func TestReconcileComparesWhatAHostHasWithWhatItShould(t *testing.T) {
 		finished.Finish()
 		unheard := m.Submit(ada, patient()) // and not accepted
 		_, err := m.Jobs.Cancel(t.Context(), ada, cancelled.Job)
+		require.NoError(t, err)
+		tooLate := m.Submit(ada, patient()) // cancelled before it was accepted
+		_, err = m.Jobs.Cancel(t.Context(), ada, tooLate.ID)
 		require.NoError(t, err)
 		h.Disconnect() // so that requeued jobs stay where they are
 		synctest.Wait()
@@ -268,6 +271,7 @@ func TestReconcileComparesWhatAHostHasWithWhatItShould(t *testing.T) {
 		assert.Equal(t, domainjobs.Queued, m.Job(forgotten.Job).State)
 		assert.Equal(t, domainjobs.Succeeded, m.Job(finished.Job).State)
 		assert.Equal(t, domainjobs.Cancelled, m.Job(cancelled.Job).State, "the agent does not have it")
+		assert.Equal(t, domainjobs.Cancelled, m.Job(tooLate.ID).State)
 		assert.Equal(t, domainjobs.Assigned, m.Job(unheard.ID).State)
 		assert.Equal(t, unheard.ID, h.Orders()[0].Job.ID, "it is told again")
 	})

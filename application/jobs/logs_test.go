@@ -268,11 +268,17 @@ func TestEverybodyWhoFollowsSeesTheWholeLogOnce(t *testing.T) {
 				slow := time.Duration(rapid.SampledFrom([]int{0, 0, 1, 30}).Draw(rt, "slow")) * time.Millisecond
 				viewers = append(viewers, follow(rt, m, ada, a.Job, 1, from, slow))
 			}
-			durable := func() {
-				pass(time.Second)
-				size, err := m.Store.Logs().Size(rt.Context(), a.Job, 1)
-				require.NoError(rt, err)
-				require.Equal(rt, int64(len(a.Bytes)), size)
+			// resend sends what is not durable, cut in another way than before.
+			resend := func(piece int64) {
+				for {
+					size, err := m.Store.Logs().Size(rt.Context(), a.Job, 1)
+					require.NoError(rt, err)
+					if size == int64(len(a.Bytes)) {
+						return
+					}
+					require.NoError(rt, a.Send(size, a.Bytes[size:min(size+piece, int64(len(a.Bytes)))], func(jobs.Position) {}))
+					pass(150 * time.Millisecond)
+				}
 			}
 			rt.Repeat(map[string]func(*rapid.T){
 				"print": func(rt *rapid.T) {
@@ -296,8 +302,8 @@ func TestEverybodyWhoFollowsSeesTheWholeLogOnce(t *testing.T) {
 					viewers[0].close()
 					viewers[0].open(rt, m, ada, a.Job, 1)
 				},
-				"restart": func(rt *rapid.T) {
-					durable()
+				"restart": func(rt *rapid.T) { // viewers may have seen more than is durable
+					synctest.Wait()
 					for _, v := range viewers {
 						v.close()
 					}
@@ -306,6 +312,7 @@ func TestEverybodyWhoFollowsSeesTheWholeLogOnce(t *testing.T) {
 						v.open(rt, m, ada, a.Job, 1)
 					}
 					a.Host.Connect()
+					resend(int64(rapid.IntRange(100, 5000).Draw(rt, "piece")))
 				},
 			})
 			a.Exit(0)
@@ -332,6 +339,21 @@ func TestAViewerMayComeBeforeTheFirstAttempt(t *testing.T) {
 		a.Run(0, time.Second)
 		early.check(t, []byte("hello\n"))
 		assert.Equal(t, 1, early.attempt)
+	})
+}
+
+func TestAViewerMayBeAheadOfTheLog(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		// It saw what a server that was killed had not stored.
+		m, ada, a := started(t, market.Options{})
+		v := follow(t, m, ada, a.Job, 1, 6, 0)
+		synctest.Wait()
+		a.Print("hello")
+		a.Print(" world\n")
+		a.Exit(0)
+		a.Finish()
+		v.check(t, []byte("hello world\n"))
+		assert.Equal(t, "world\n", string(v.got))
 	})
 }
 

@@ -3,6 +3,7 @@ package jobs_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -300,9 +301,13 @@ func TestAJobThatIsCancelledInAnOutageKeepsNoOtherWaiting(t *testing.T) {
 func TestWhatChangesWhileOccupancyIsReadIsNotForgotten(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		f := &faults{}
-		m := market.Open(t, f.options())
+		o := f.options()
+		o.Manual = true
+		m := market.Open(t, o)
+		go m.Jobs.Schedule(t.Context()) //nolint:errcheck // it ends with the test
+		synctest.Wait()
 		ada, bob := m.Person("ada", 100*market.Dollar), m.Person("bob", 0)
-		h := m.Host(bob, market.Machine{GPUs: 3})
+		h := m.Host(bob, market.Machine{GPUs: 4})
 		m.Submit(ada, patient())
 		ends := h.Take()
 		ends.Start()
@@ -314,9 +319,14 @@ func TestWhatChangesWhileOccupancyIsReadIsNotForgotten(t *testing.T) {
 		third := m.Submit(ada, patient())
 		require.Equal(t, domainjobs.Assigned, third.State)
 		var meanwhile domainjobs.Snapshot
-		change := func(ports.JobFilter) {
-			ends.Finish()
+		var change func(ports.JobFilter)
+		change = func(filter ports.JobFilter) {
+			if !slices.Contains(filter.States, domainjobs.Assigned) {
+				f.listed.Store(&change)
+				return
+			}
 			meanwhile = m.Submit(ada, patient())
+			ends.Finish()
 		}
 		f.listed.Store(&change)
 		pass(3 * time.Second)

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"net/http"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -359,16 +360,30 @@ func TestAPendingJobKeepsItsHoldUntilItIsQueuedOrEnds(t *testing.T) {
 	})
 }
 
+// together lets nobody pass the check of a bundle before all are there.
+type together struct {
+	ports.Bundles
+	there sync.WaitGroup
+}
+
+func (b *together) Check(ctx context.Context, key string) error {
+	b.there.Done()
+	b.there.Wait()
+	return b.Bundles.Check(ctx, key)
+}
+
 func TestUploadedTwiceAtOnceIsQueuedOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		m := market.Open(t, market.Options{})
+		b := &together{}
+		b.there.Add(4)
+		m := market.Open(t, market.Options{JobDeps: func(d *jobs.Deps) { b.Bundles, d.Bundles = d.Bundles, b }})
 		ada := m.Person("ada", 100*market.Dollar)
 		h := m.Host(m.Person("bob", 0), market.Machine{GPUs: 4})
 		got, err := m.Jobs.Submit(t.Context(), ada, jobs.Submission{Spec: bundled(), Announced: announce(goodZip)})
 		require.NoError(t, err)
 		status, _ := m.Send(*got.Upload, bytes.NewReader(goodZip))
 		require.Equal(t, http.StatusCreated, status)
-		for _, err := range race(8, func(int) error {
+		for _, err := range race(4, func(int) error {
 			_, err := m.Jobs.SubmitUploaded(t.Context(), ada, got.Job.ID)
 			return err
 		}) {
