@@ -222,6 +222,12 @@ func (d demoCommand) play(ctx context.Context, c adapters.Config, url string, lo
 		return nil, err
 	}
 	disconnect, err = connect(ctx, h, url, folder, box, trusted, log)
+	if stop := disconnect; stop != nil {
+		disconnect = func() {
+			stop()
+			_ = box.Close() // nothing of a job is left by now
+		}
+	}
 	if err != nil {
 		return disconnect, fmt.Errorf("the demo host does not connect: %w", err)
 	}

@@ -205,7 +205,7 @@ func (e *examination) gpus(s settings) {
 	case err != nil:
 		e.fail("gpus", err, "see that nvidia-smi works")
 	case len(gpus) == 0:
-		e.warn("gpus", "none", "install NVIDIA's driver; or, to try things out, gpus: simulated:1xNVIDIA GeForce RTX 4090")
+		e.fail("gpus", errors.New("there is none, so nothing to rent"), "install NVIDIA's driver; or, to try things out, gpus: simulated:1xNVIDIA GeForce RTX 4090")
 	}
 	exist := false
 	for _, g := range gpus {

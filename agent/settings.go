@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -125,6 +126,9 @@ func (s settings) check() error {
 	}
 	if s.Runtime != "process" && s.Runtime != "simulated" {
 		return fmt.Errorf("runtime is process or simulated, not %q", s.Runtime)
+	}
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, s.LogLevel) {
+		return fmt.Errorf("log_level is debug, info, warn or error, not %q", s.LogLevel)
 	}
 	if s.Unsandboxed && !s.Trusted {
 		return errors.New("unsandboxed needs trusted: without a sandbox only the owner's own jobs may run")

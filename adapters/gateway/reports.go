@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/peergpu/peergpu/application/jobs"
 	"github.com/peergpu/peergpu/domain"
@@ -207,8 +209,17 @@ func (s *session) uploads(id string, b *wire.UploadRequest) error {
 
 // inventory stores what the machine is now.
 func (s *session) inventory(b *wire.Inventory) error {
+	h := b.Host
+	if h.Cpus < 1 || h.Cpus > 1<<16 || h.MemoryMB < 1 || h.MemoryMB > 1<<30 || h.DiskMB < 0 || h.DiskMB > 1<<40 || len(b.GPUs) > 64 {
+		return domain.Invalid("invalid_inventory", "no machine has these sizes")
+	}
 	gpus := make([]domainhosts.Device, 0, len(b.GPUs))
+	seen := map[string]bool{}
 	for _, g := range b.GPUs {
+		if g.UUID == "" || len(g.UUID) > 96 || strings.ContainsFunc(g.UUID, unicode.IsControl) || seen[g.UUID] || g.VRAMMB < 0 || g.VRAMMB > 1<<30 {
+			return domain.Invalid("invalid_inventory", "each GPU has a UUID of its own and a size")
+		}
+		seen[g.UUID] = true
 		if !g.MIG { // a partitioned GPU is not offered as a whole
 			gpus = append(gpus, domainhosts.Device{UUID: g.UUID, Model: g.Model, VRAMMB: g.VRAMMB, Driver: g.Driver, CUDA: g.CUDA})
 		}

@@ -113,11 +113,13 @@ func (s *server) limitBody(next echo.HandlerFunc) echo.HandlerFunc {
 			return next(c)
 		}
 		limit := int64(maxJSON + slack)
+		until := s.Clock.Now().Add(partTimeout)
 		if strings.HasPrefix(req.Header.Get(echo.HeaderContentType), "multipart/") {
 			limit += s.Settings.BundleBytes
+			until = time.Time{} // as long as parts come
 		}
 		w := c.Response().Writer
-		req.Body = &patientBody{http.MaxBytesReader(w, req.Body, limit), http.NewResponseController(w), s.Clock}
+		req.Body = &patientBody{http.MaxBytesReader(w, req.Body, limit), http.NewResponseController(w), s.Clock, until}
 		return next(c)
 	}
 }
@@ -128,10 +130,15 @@ type patientBody struct {
 	io.ReadCloser
 	control *http.ResponseController
 	clock   ports.Clock
+	until   time.Time // the whole body has to be there; zero: no matter when
 }
 
 func (b *patientBody) Read(p []byte) (int, error) {
-	_ = b.control.SetReadDeadline(b.clock.Now().Add(partTimeout))
+	deadline := b.clock.Now().Add(partTimeout)
+	if !b.until.IsZero() && b.until.Before(deadline) {
+		deadline = b.until
+	}
+	_ = b.control.SetReadDeadline(deadline)
 	n, err := b.ReadCloser.Read(p)
 	if errors.Is(err, io.EOF) {
 		// The answer may take longer. After any other error the deadline has to stay: the

@@ -97,6 +97,8 @@ func problemOf(err error) *problem {
 			p.errors = append(p.errors, api.FieldProblem{Pointer: f.Pointer, Code: f.Code, Detail: f.Detail})
 		}
 		return p
+	case errors.Is(err, http.ErrMissingBoundary), errors.Is(err, http.ErrNotMultipart):
+		return byStatus(http.StatusBadRequest)
 	case errors.As(err, &tooBig):
 		return byStatus(http.StatusRequestEntityTooLarge)
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):

@@ -95,6 +95,11 @@ func sumFile(root *os.Root, name string, room int64, bounded bool) (wire.Artifac
 		return wire.Artifact{}, err
 	}
 	defer f.Close()
+	// A file of holes takes no room here and all of its size on its way: its size is
+	// looked at before it is read.
+	if info, err := f.Stat(); err != nil || bounded && info.Size() > room {
+		return wire.Artifact{}, errors.Join(errTooLong, err)
+	}
 	sum := sha256.New()
 	var r io.Reader = f
 	if bounded {

@@ -60,6 +60,11 @@ func TestOutputsHaveLimits(t *testing.T) {
 	var tooMuch *errTooMuch
 	_, err := collect(t.Context(), dir, []string{"*"}, 9, 0)
 	require.ErrorAs(t, err, &tooMuch)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "holes"), nil, 0o600))
+	require.NoError(t, os.Truncate(filepath.Join(dir, "holes"), 1<<40)) // 1 TiB of holes is refused unread
+	_, err = collect(t.Context(), dir, []string{"holes"}, 1<<30, 0)
+	require.ErrorContains(t, err, "larger than")
+	require.NoError(t, os.Remove(filepath.Join(dir, "holes")))
 	_, err = collect(t.Context(), dir, []string{"*"}, 0, 1)
 	require.ErrorAs(t, err, &tooMuch)
 	c, err := collect(t.Context(), dir, []string{"*"}, 10, 2)

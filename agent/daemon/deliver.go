@@ -156,7 +156,7 @@ func (a *attempt) deliver(dir string, exit wire.Exit) ([]wire.Artifact, wire.Exi
 		return exit
 	}
 	limits := a.claims.Limits
-	found, err := collect(ctx, dir, a.claims.Outputs, limits.ArtifactBytes, limits.ArtifactFiles)
+	found, err := collect(ctx, dir, a.claims.Outputs, smaller(limits.ArtifactBytes, limits.DiskBytes), limits.ArtifactFiles)
 	var tooMuch *errTooMuch
 	switch {
 	case errors.As(err, &tooMuch):
@@ -291,4 +291,12 @@ func refusal(f wire.Frame) error {
 		return errors.New("the server refused and did not say why")
 	}
 	return ack.Error
+}
+
+// smaller is the tighter of two limits, of which 0 is none.
+func smaller(a, b int64) int64 {
+	if a == 0 || b > 0 && b < a {
+		return b
+	}
+	return a
 }

@@ -3,6 +3,7 @@ package jobs
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"io"
 	"slices"
 	"time"
@@ -31,6 +32,10 @@ func (s *Service) storeBundle(ctx context.Context, job domain.ID, r io.Reader) (
 	return jobs.Bundle{Key: key, Size: info.Size, SHA256: info.SHA256}, nil
 }
 
+// mostPending is how many jobs of one renter may wait for their bundles: each may fill
+// some of our disk before any money is held.
+const mostPending = 10
+
 // awaitBundle stores a job whose bundle comes by a signed upload.
 func (s *Service) awaitBundle(ctx context.Context, j *jobs.Job, announced jobs.Bundle) (Submitted, error) {
 	sum, err := hex.DecodeString(announced.SHA256)
@@ -44,6 +49,16 @@ func (s *Service) awaitBundle(ctx context.Context, j *jobs.Job, announced jobs.B
 		return Submitted{}, domain.NewError(domain.KindExhausted, "bundle_too_large", "a bundle has at most %d bytes", s.settings.BundleBytes)
 	}
 	draft := j.Snapshot()
+	waiting, err := s.Jobs.List(ctx, ports.JobFilter{Renter: draft.Renter, States: []jobs.State{jobs.Pending}}, ports.Page{Limit: mostPending})
+	if err != nil {
+		return Submitted{}, err
+	}
+	if len(waiting) == mostPending {
+		return Submitted{}, domain.NewError(domain.KindExhausted, "too_many_pending", "%d jobs wait for their bundles already: upload, submit or cancel those first", mostPending)
+	}
+	if credit, err := s.Funds.Credit(ctx, draft.Renter); err != nil || credit <= 0 {
+		return Submitted{}, errors.Join(domain.NewError(domain.KindPaymentRequired, "insufficient_funds", "there is no credit: buy some before you upload"), err)
+	}
 	announced.Key = bundleKey(draft.ID)
 	if err := j.Fill(announced); err != nil {
 		return Submitted{}, err

@@ -98,6 +98,28 @@ func TestABundleComesByASignedUpload(t *testing.T) {
 	})
 }
 
+func TestUploadsBeforeAnyMoneyIsHeldAreBounded(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := market.Open(t, market.Options{})
+		poor := m.Person("bob", 0)
+		_, err := m.Jobs.Submit(t.Context(), poor, jobs.Submission{Spec: bundled(), Announced: announce(goodZip)})
+		assert.Equal(t, domain.KindPaymentRequired, domain.KindOf(err))
+		ada := m.Person("ada", 100*market.Dollar)
+		var first domain.ID
+		for range 10 {
+			got, err := m.Jobs.Submit(t.Context(), ada, jobs.Submission{Spec: bundled(), Announced: announce(goodZip)})
+			require.NoError(t, err)
+			first = got.Job.ID
+		}
+		_, err = m.Jobs.Submit(t.Context(), ada, jobs.Submission{Spec: bundled(), Announced: announce(goodZip)})
+		assert.Equal(t, "too_many_pending", domain.CodeOf(err))
+		_, err = m.Jobs.Cancel(t.Context(), ada, first)
+		require.NoError(t, err)
+		_, err = m.Jobs.Submit(t.Context(), ada, jobs.Submission{Spec: bundled(), Announced: announce(goodZip)})
+		assert.NoError(t, err)
+	})
+}
+
 func TestAnUploadThatIsNoGoodBundleEndsTheJob(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		m := market.Open(t, market.Options{})

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/peergpu/peergpu/domain"
@@ -130,7 +131,13 @@ func (s Spec) WithDefaults() Spec {
 		s.Outputs = []string{"outputs/**"}
 	}
 	if s.Name == "" && len(s.Command) > 0 {
-		s.Name = shorten(strings.Join(s.Command, " "), 100)
+		clean := func(r rune) rune {
+			if unpresentable(r) {
+				return ' '
+			}
+			return r
+		}
+		s.Name = shorten(strings.Map(clean, strings.Join(s.Command, " ")), 100)
 	}
 	return s
 }
@@ -161,6 +168,9 @@ func (s Spec) Check() error {
 	if utf8.RuneCountInString(s.Name) > 100 {
 		p.Add("/name", "too_long", "a name has at most 100 characters")
 	}
+	if strings.ContainsFunc(s.Name, unpresentable) {
+		p.Add("/name", "invalid", "a name has no control characters and none that turn the direction of writing")
+	}
 	s.checkSource(&p)
 	s.checkNeeds(&p)
 	s.checkPaths(&p)
@@ -187,6 +197,11 @@ func (s Spec) Check() error {
 		p.Add("/funding", "not_offered", "this installation takes prepaid credit only")
 	}
 	return p.Err("invalid_job", "the job cannot run as described")
+}
+
+// unpresentable is what makes text look like something else where it is shown.
+func unpresentable(r rune) bool {
+	return unicode.IsControl(r) || r >= 0x202A && r <= 0x202E || r >= 0x2066 && r <= 0x2069
 }
 
 func (s Spec) checkSource(p *domain.Problems) {
@@ -248,7 +263,8 @@ func (s Spec) checkPaths(p *domain.Problems) {
 
 // LocalPath says that a slash path stays below the folder that it starts in.
 func LocalPath(p string) bool {
-	return p != "" && !strings.HasPrefix(p, "/") && !strings.ContainsAny(p, "\\\x00") &&
+	return p != "" && !strings.HasPrefix(p, "/") && !strings.Contains(p, "\\") &&
+		utf8.ValidString(p) && !strings.ContainsFunc(p, unicode.IsControl) &&
 		path.Clean(p) != ".." && !strings.HasPrefix(path.Clean(p), "../")
 }
 

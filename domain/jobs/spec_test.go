@@ -52,7 +52,7 @@ func TestLocalPathsStayBelowTheirFolder(t *testing.T) {
 	for _, p := range []string{"a", "a/b", "./a", "a/../b", "outputs/**", "..a"} {
 		assert.True(t, jobs.LocalPath(p), p)
 	}
-	for _, p := range []string{"", "/a", "..", "../a", "a/../../b", `a\b`, "a\x00"} {
+	for _, p := range []string{"", "/a", "..", "../a", "a/../../b", `a\b`, "a\x00", "\x1b[31m", "a\xff"} {
 		assert.False(t, jobs.LocalPath(p), p)
 	}
 }
