@@ -304,7 +304,7 @@ func TestWhatChangesWhileOccupancyIsReadIsNotForgotten(t *testing.T) {
 		o := f.options()
 		o.Manual = true
 		m := market.Open(t, o)
-		go m.Jobs.Schedule(t.Context()) //nolint:errcheck // it ends with the test
+		go m.Jobs.Schedule(t.Context())
 		synctest.Wait()
 		ada, bob := m.Person("ada", 100*market.Dollar), m.Person("bob", 0)
 		h := m.Host(bob, market.Machine{GPUs: 4})
