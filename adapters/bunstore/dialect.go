@@ -32,6 +32,7 @@ type dialect struct {
 	goose  goose.Dialect
 	folder string // of its migrations
 	begin  string // starts a transaction that will write
+	lazy   string // makes the transaction's commit not wait for the disk; "" where none does
 	lock   string // ends a SELECT of rows that are about to change
 	now    string // SELECTs the database's clock; 0 when it has none of its own
 	lanes  int    // transactions at the same time; see writer
@@ -139,7 +140,7 @@ func private(path string) error {
 
 var postgresDialect = &dialect{
 	goose: goose.DialectPostgres, folder: "migrations/postgres",
-	begin: "BEGIN", lock: "FOR UPDATE", lanes: 4,
+	begin: "BEGIN", lazy: "SET LOCAL synchronous_commit TO OFF", lock: "FOR UPDATE", lanes: 4,
 	now: "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)",
 	unique: func(err error) (string, bool) {
 		var e *pgconn.PgError

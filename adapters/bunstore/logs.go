@@ -110,7 +110,7 @@ func (r logs) Read(ctx context.Context, job domain.ID, attempt int, offset int64
 const mostRead = 8 << 20
 
 func (r logs) Drop(ctx context.Context, job domain.ID, attempt int) error {
-	return r.s.commit(ctx, job, func(t *tx) error {
+	return r.s.commitLazily(ctx, job, func(t *tx) error {
 		return t.later(r.s.write.NewDelete().Model((*chunkRow)(nil)).Where("job_id = ?", key(job)).Where("attempt = ?", attempt))
 	})
 }

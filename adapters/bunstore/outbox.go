@@ -65,7 +65,8 @@ func (o outbox) Done(ctx context.Context, ids ...domain.ID) error {
 		return ctx.Err()
 	}
 	now := stamp(o.s.Clock.Now())
-	return o.s.commit(ctx, domain.ID{}, func(t *tx) error {
+	// An event that is lost as done is published again, as after any crash.
+	return o.s.commitLazily(ctx, domain.ID{}, func(t *tx) error {
 		return t.later(o.s.write.NewUpdate().Model((*outboxRow)(nil)).Set("done_at = ?", now).
 			Where("id IN (?)", bun.List(keys(ids))).Where("done_at IS NULL"))
 	})

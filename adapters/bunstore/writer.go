@@ -43,6 +43,8 @@ const (
 type unit struct {
 	ticket
 	key domain.ID
+	// lazy work may be lost with the machine, though not with a process.
+	lazy bool
 	// work may run several times; each time it starts from what is committed, and from
 	// what earlier units of the same transaction wrote.
 	work func(*tx) error
@@ -112,14 +114,24 @@ func (w *writer) close() {
 // commit runs work in a transaction and returns when that is durable. Work for the
 // same key keeps its order. It refuses calls from within a change.
 func (s *Store) commit(ctx context.Context, key domain.ID, work func(*tx) error) error {
+	return s.hand(ctx, &unit{ticket: newTicket(), key: key, work: work})
+}
+
+// commitLazily is commit for work that is done again if it should be lost: it does not
+// wait for the disk. What is committed later is never kept without it.
+func (s *Store) commitLazily(ctx context.Context, key domain.ID, work func(*tx) error) error {
+	return s.hand(ctx, &unit{ticket: newTicket(), key: key, work: work, lazy: true})
+}
+
+// hand gives a unit to the writer and waits for it.
+func (s *Store) hand(ctx context.Context, u *unit) error {
 	if err := s.nested.check(); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	u := &unit{ticket: newTicket(), key: key, work: work}
-	if !s.writer.lane(key).add(u) {
+	if !s.writer.lane(u.key).add(u) {
 		return closed
 	}
 	err := u.wait(ctx)
@@ -212,6 +224,9 @@ func (w *writer) attempt(batch []*unit) error {
 	defer conn.Close()
 	t := &tx{store: w.store, ctx: ctx, conn: conn}
 	t.say(w.store.dialect.begin)
+	if lazy := w.store.dialect.lazy; lazy != "" && !slices.ContainsFunc(batch, func(u *unit) bool { return !u.lazy }) {
+		t.say(lazy)
+	}
 	if len(batch) == 1 {
 		return t.alone(batch[0])
 	}
