@@ -163,6 +163,8 @@ func (c fundCases) releaseNothing(t *testing.T) {
 	c.has(t, renter, 6)
 	c.holds(t, job, renter, 6, 6)
 	c.has(t, renter, 0)
+	require.NoError(t, c.Release(t.Context(), job, renter))
+	c.has(t, renter, 6)
 }
 
 func (c fundCases) calls() calls {
