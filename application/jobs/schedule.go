@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -244,7 +246,11 @@ func (s *Service) expire(ctx context.Context) error {
 			return err
 		}
 		for _, j := range list {
-			_, err := s.update(ctx, j.ID, func(j *jobs.Job) error { return j.Expire(s.Clock.Now()) })
+			why := ""
+			if j.State == jobs.Queued {
+				why = s.obstacles(ctx, j)
+			}
+			_, err := s.update(ctx, j.ID, func(j *jobs.Job) error { return j.Expire(why, s.Clock.Now()) })
 			if domain.KindOf(err) == domain.KindConflict && err != nil {
 				continue // somebody was faster: it goes on, and needs its bundle
 			}
@@ -257,6 +263,25 @@ func (s *Service) expire(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// obstacles says in words what keeps the hosts from a job, for the time when it does
+// not wait any more.
+func (s *Service) obstacles(ctx context.Context, j jobs.Snapshot) string {
+	e := s.fleet.explain(s.request(ctx, j))
+	if e.Hosts == 0 {
+		return "; there was no host"
+	}
+	var parts []string
+	for _, c := range jobs.Constraints {
+		if n := e.By[c]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%s excluded %d", c, n))
+		}
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; of %d hosts %s", e.Hosts, strings.Join(parts, ", "))
 }
 
 // findLost takes attempts away from hosts that were not heard of for too long. After a

@@ -174,6 +174,9 @@ func (j *Job) note(event string, now time.Time, h Happening) {
 	if a := j.s.Current(); a != nil && (j.s.State.Active() || h.Terminal || event == EventLost) {
 		h.Attempt, h.Host, h.HostName, h.HostOwner = a.Number, a.Host, a.HostName, a.HostOwner
 		h.ExitCode, h.BillableMS, h.Amount = a.ExitCode, a.Billable.Milliseconds(), a.Amount
+		if event == EventExited { // the attempt knows already, the job only when its results are there
+			h.Reason, h.Detail, h.Cause = a.Reason, a.Detail, Rulings[a.Reason].Cause
+		}
 	}
 	j.Record(event, j.s.ID, now, h)
 }
@@ -236,11 +239,11 @@ func (j *Job) Cancel(reason Reason, now time.Time) error {
 }
 
 // Expire fails a job that no host took within its max_wait_s, or whose bundle never
-// came.
-func (j *Job) Expire(now time.Time) error {
+// came. why adds what kept the hosts from it.
+func (j *Job) Expire(why string, now time.Time) error {
 	switch {
 	case j.s.State == Queued && !now.Before(j.s.WaitUntil):
-		return j.fail(ReasonExpired, Rulings[ReasonExpired].Explanation, now)
+		return j.fail(ReasonExpired, Rulings[ReasonExpired].Explanation+why, now)
 	case j.s.State == Pending:
 		return j.fail(ReasonNoBundle, Rulings[ReasonNoBundle].Explanation, now)
 	}

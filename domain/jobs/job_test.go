@@ -83,6 +83,19 @@ func TestAJobThatSucceedsIsBilledFromStartToExit(t *testing.T) {
 	}, events(j))
 }
 
+func TestTheTimelineSaysWhyACommandEnded(t *testing.T) {
+	t.Parallel()
+	j := running(t)
+	j.Facts()
+	require.NoError(t, j.Exit(hostA, 1, jobs.Exit{Code: code(137), Reason: jobs.ReasonOutOfMemory, Detail: "more than 64 MiB"}, at(20)))
+	fact := j.Facts()[0]
+	happened, ok := fact.Data.(jobs.Happening)
+	require.True(t, ok)
+	assert.Equal(t, jobs.ReasonOutOfMemory, happened.Reason)
+	assert.Equal(t, "more than 64 MiB", happened.Detail)
+	assert.Equal(t, jobs.CauseRenter, happened.Cause)
+}
+
 func TestNeitherSideCanLengthenTheBill(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -279,10 +292,10 @@ func TestAJobExpiresOnlyWhenItsWaitIsOver(t *testing.T) {
 	j, err := jobs.New(draft(), epoch)
 	require.NoError(t, err)
 	require.NoError(t, j.Enqueue(1000, epoch))
-	assert.Error(t, j.Expire(epoch.Add(time.Hour)))
-	require.NoError(t, j.Expire(epoch.Add(24*time.Hour)))
+	assert.Error(t, j.Expire("", epoch.Add(time.Hour)))
+	require.NoError(t, j.Expire("", epoch.Add(24*time.Hour)))
 	assert.Equal(t, jobs.ReasonExpired, j.Snapshot().Reason)
-	assert.Error(t, j.Expire(epoch.Add(48*time.Hour)), "once")
+	assert.Error(t, j.Expire("", epoch.Add(48*time.Hour)), "once")
 }
 
 func TestSnapshotsShareNothingWithTheJob(t *testing.T) {
@@ -338,7 +351,7 @@ func TestNoSequenceOfCallsBreaksTheInvariants(t *testing.T) {
 			case "cancel":
 				failed = j.Cancel(jobs.ReasonCancelledByRenter, now)
 			case "expire":
-				failed = j.Expire(now)
+				failed = j.Expire("", now)
 			case "advance":
 				failed = j.Advance(host, n, jobs.Progress{Name: jobs.PhaseFetching})
 			}
