@@ -145,7 +145,7 @@ func serverConnects(t *testing.T, open func(t *testing.T, url string) daemon.Ser
 		conn, peer := dialled(t, open)
 		buf := []byte("agent")
 		require.NoError(t, conn.Write(false, buf))
-		copy(buf, "XXXXX") // nothing of it is kept
+		copy(buf, "garble") // nothing of it is kept
 		require.NoError(t, conn.Write(true, []byte{0, 1, 2}))
 		kind, data, err := peer.ReadMessage()
 		require.NoError(t, err)
