@@ -123,6 +123,7 @@ func TestAHandlerThatFailsIsTriedAgainBeforeTheNextEventOfItsKey(t *testing.T) {
 		assert.Empty(t, got.of(1), "another key did not wait for it")
 		wg.Wait()
 		assert.Equal(t, []byte{0, 1, 2}, got.of(1))
+		synctest.Wait()
 		assert.Empty(t, b.tails)
 	})
 }

@@ -129,7 +129,7 @@ func (h *Host) Connect() {
 	if h.Session.WantInventory {
 		require.NoError(h.m.t, h.m.Hosts.Report(ctx, h.Session, h.Facts, h.GPUs))
 	}
-	stop := make(chan struct{})
+	stop, session := make(chan struct{}), h.Session
 	var group sync.WaitGroup
 	group.Go(func() {
 		ticker := time.NewTicker(beat)
@@ -139,7 +139,7 @@ func (h *Host) Connect() {
 			case <-stop:
 				return
 			case <-ticker.C:
-				h.m.Hosts.Heartbeat(h.Session, nil)
+				h.m.beats.Load().Heartbeat(session, nil)
 			}
 		}
 	})

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http/httptest"
 	"sync"
+	"sync/atomic"
 	"testing/synctest"
 	"time"
 
@@ -69,6 +70,8 @@ type Market struct {
 	Billing  *billing.Service
 
 	stop func()
+
+	beats atomic.Pointer[hosts.Service] // where agents send their heartbeats, which a restart moves
 }
 
 // Open starts a marketplace that closes with the test, which runs in a bubble.
@@ -127,6 +130,7 @@ func (m *Market) begin() {
 		Clock: m.Clock, IDs: ids, Hosts: m.Store.Hosts(), Users: m.Store.Users(), Enrollments: m.Store.Enrollments(),
 		Presences: m.Store.Presences(), Tokens: m.Tokens, Channels: m.Channels, Occupancy: occupancy, Live: m.Live, Log: log,
 	}, machines)
+	m.beats.Store(m.Hosts)
 
 	money := billing.Deps{
 		Clock: m.Clock, IDs: ids, Ledger: m.Store.Ledger(), Gateway: stripepay.NewSandbox(),
