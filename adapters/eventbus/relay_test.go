@@ -103,8 +103,11 @@ type publisher struct {
 }
 
 func (p *publisher) Publish(ctx context.Context, e domain.Event) error {
-	if p.ask != nil {
-		if err := p.ask(ctx, e); err != nil {
+	p.mu.Lock()
+	ask := p.ask
+	p.mu.Unlock()
+	if ask != nil {
+		if err := ask(ctx, e); err != nil {
 			return err
 		}
 	}
