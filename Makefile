@@ -35,37 +35,59 @@ run: build ## start the whole marketplace on this machine and run an example job
 	@exec bin/peergpu demo
 
 .PHONY: build
-build: needs-go ## compile the server and the agent into ./bin
+build: needs-go pages ## compile the server, with the web app, and the agent into ./bin
 	@$(GO) build -v -o bin/peergpu . 2>&1 | $(progress)
 	@$(GO) build -v -o bin/peergpu-agent ./agent 2>&1 | $(progress)
 
+.PHONY: dev
+dev: build ## the same, and the web app as its sources change on http://localhost:5173
+	@bin/peergpu demo & server=$$!; trap 'kill $$server 2> /dev/null || true; wait $$server || true' EXIT; \
+		cd web && node node_modules/vite/bin/vite.js
+
 .PHONY: clean
 clean: ## remove what was built (the data of make run stays in ./data)
-	rm -rf bin
+	rm -rf bin web/node_modules
+	git clean -qdfX web/dist
 
 ##@ Check it
 
 .PHONY: test
-test: bin/testrun ## install and start what the tests need, run all, stop it, sum up
+test: bin/testrun pages ## install and start what the tests need, run all, stop it, sum up
 	@bin/testrun $(GOTEST) -timeout 10m $(ARGS) $(PKG)
 
 .PHONY: test-race
-test-race: bin/testrun ## the same with the race detector (compiles all again, several minutes)
+test-race: bin/testrun pages ## the same with the race detector (compiles all again, several minutes)
 	@bin/testrun $(GOTEST) -race -timeout 20m $(ARGS) $(PKG)
 
 .PHONY: cover
-cover: bin/testrun ## the same with coverage: its sum, and by line in bin/cover.html
+cover: bin/testrun pages ## the same with coverage: its sum, and by line in bin/cover.html
 	@bin/testrun $(GOTEST) -timeout 20m -coverpkg=./... -coverprofile=bin/cover.out $(ARGS) $(PKG)
 	@$(GO) tool cover -html=bin/cover.out -o bin/cover.html
 	@$(GO) tool cover -func=bin/cover.out | tail -n 1
+
+# Each takes a SEED to repeat what another run found; the default is a new one.
+.PHONY: test-faults
+test-faults: bin/testrun ## RUNS random crash points and series of other faults (default: each once)
+	@$(if $(RUNS),RUNS=$(RUNS)) $(if $(SEED),SEED=$(SEED)) bin/testrun $(GOTEST) -tags faults -count=1 -parallel 6 -timeout 0 -run ARandom $(ARGS) ./tests/e2e
+	@$(GO) test -tags faults ./tests/faults
+
+.PHONY: soak
+soak: bin/testrun ## kill server and agent again and again while 20 jobs run, for SOAK (1h)
+	@SOAK=$(or $(SOAK),1h) $(if $(SEED),SEED=$(SEED)) bin/testrun $(GOTEST) -tags faults -count=1 -timeout 0 -run ForHours $(ARGS) ./tests/e2e
 
 .PHONY: first-run
 first-run: ## prove make run on an empty HOME: job, money, Ctrl-C, second start
 	@tests/e2e/first_run.sh
 
 .PHONY: bench
-bench: bin/testrun ## time submit → first line → finished, each figure beside its floor
+bench: bin/testrun ## time jobs, agents, logs and the match, each figure beside its floor, and the log viewer
 	@bin/testrun $(GO) test -run '^$$' -bench . -timeout 30m $(ARGS) ./tests/bench/...
+	@$(MAKE) bench-web
+
+# Its counts are tests; here they come with the times, which have budgets.
+.PHONY: bench-web
+bench-web: bin/testrun ## time the log viewer with 100,000 lines and 5,000 a second more
+	@$(without-node) || exit 0; $(MAKE) web/node_modules/.stamp && bin/testrun node web/src/features/logs/bench/measure.mjs
 
 # go test fuzzes one target of one package at a time.
 .PHONY: fuzz
@@ -75,8 +97,16 @@ fuzz: needs-go ## fuzz every target for FUZZTIME (30s)
 		$(GO) test -run '^$$' -fuzz "^$${target#func }$$" -fuzztime $(FUZZTIME) "./$${file%/*}" < /dev/null; \
 	done
 
+.PHONY: mutants
+mutants: bin/testrun ## take each guard out of the code and see a test turn red (about five minutes)
+	@bin/testrun $(GO) run ./tests/mutants $(ARGS)
+
+.PHONY: web-test
+web-test: web-lint ## types, lint and unit tests of the web app (its tests in a browser: make test PKG=./tests/browser)
+	@cd web && npm run --silent test
+
 .PHONY: lint
-lint: needs-go $(GOLANGCI) vuln ## formatting, go vet, golangci-lint, known vulnerabilities
+lint: needs-go $(GOLANGCI) vuln web-lint ## formatting, go vet, golangci-lint, known vulnerabilities, types and lint of the web app
 	@unformatted=$$(git ls-files -co --exclude-standard -- '*.go' | xargs gofmt -l); \
 		test -z "$$unformatted" || { echo "not formatted by gofmt: $$unformatted"; exit 1; }
 	@$(GO) vet ./...
@@ -106,6 +136,37 @@ generate-check: needs-go ## fail if a generated file does not match its source
 		test -z "$$changed" || { echo "make generate changed: $$changed"; exit 1; }
 
 hashes = git ls-files -co --exclude-standard -z | sort -z | xargs -0 sha256sum 2> /dev/null | sort
+
+##@ The web app
+
+.PHONY: web
+web: web/dist/index.html ## build the web app, which the next make build compiles in
+	@:
+
+# A build is due when a source has changed, come or gone, or the API has.
+web/dist/index.html: $(shell find web/src web/public web/build -not -name '*.gen.ts') web/index.html web/package.json web/vite.config.ts \
+		openapi/openapi.yaml web/node_modules/.stamp
+	@echo "building the web app"
+	@cd web && npm run --silent gen > /dev/null && npm run --silent build
+
+web/node_modules/.stamp: web/package-lock.json
+	@echo "fetching the npm packages that the web app is built of, once"
+	@cd web && npm ci --no-audit --no-fund --loglevel=error && touch node_modules/.stamp
+
+.PHONY: web-lint
+web-lint:
+	@$(without-node) || exit 0; $(MAKE) -s web/node_modules/.stamp && cd web && \
+		npm run --silent gen > /dev/null && npm run --silent typecheck && npm run --silent lint
+
+# The server is of use without its pages: what cannot build them goes on, but not in CI.
+.PHONY: pages
+pages:
+	@$(without-node) || exit 0; $(MAKE) web || { [ "$${CI:-}" != true ] && echo "the web app could not be built (see above): going on without it"; }
+
+# Fails, having said why, where there is no Node.js that could build the web app.
+without-node = node web/build/node-version.mjs 2> /dev/null || { \
+	echo "web app: left out, it needs Node.js 20.19 or newer ($$(node --version 2> /dev/null || echo none here)): https://nodejs.org"; \
+	[ "$${CI:-}" != true ] || exit 1; false; }
 
 .PHONY: needs-go
 needs-go:

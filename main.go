@@ -49,7 +49,7 @@ func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	k := kong.Parse(&commands, kong.Name("peergpu"), kong.Description(about), kong.BindTo(ctx, (*context.Context)(nil)))
-	if err := k.Run(); err != nil {
+	if err := k.Run(); err != nil && (ctx.Err() == nil || !errors.Is(err, context.Canceled)) { // not merely interrupted
 		for line := range strings.Lines(err.Error()) {
 			fmt.Fprintln(os.Stderr, "peergpu:", strings.TrimSuffix(line, "\n"))
 		}
@@ -188,13 +188,13 @@ func (d demoCommand) Run(ctx context.Context) error {
 	}
 	disconnect, err := d.play(ctx, c, i.Server.URL, log)
 	if err == nil {
-		fmt.Printf("\nOpen %s/docs to try the API. Ctrl-C stops everything.\n", i.Server.URL)
+		fmt.Printf("\nOpen %s in a browser; the API can be tried at %[1]s/docs. Ctrl-C stops everything.\n", i.Server.URL)
 		select {
 		case <-ctx.Done():
 		case <-i.Ended():
 		}
 	}
-	if ctx.Err() != nil {
+	if err == nil || ctx.Err() != nil {
 		fmt.Println("\nstopping")
 		err = nil // it was interrupted
 	}
@@ -208,6 +208,9 @@ func (d demoCommand) Run(ctx context.Context) error {
 func (d demoCommand) play(ctx context.Context, c adapters.Config, url string, log *slog.Logger) (disconnect func(), err error) {
 	owner, folder, trusted := adapters.DemoHost, filepath.Join(c.Data, "agent"), false
 	box, err := runtime.NewProcess(ctx, runtime.Options{Dir: filepath.Join(folder, "runtime")})
+	if err != nil && ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
 	if err != nil {
 		// Without a wall around jobs a host takes those of its own owner alone.
 		fmt.Printf("\nNo sandbox: %v\nTherefore the demo host runs jobs of %s alone, without isolation.\n", err, adapters.DemoRenter)
@@ -240,7 +243,10 @@ func (d demoCommand) play(ctx context.Context, c adapters.Config, url string, lo
 	if err != nil {
 		return disconnect, err
 	}
-	return disconnect, renter.RunExample(ctx, d.Example, h, os.Stdout)
+	if err := renter.RunExample(ctx, d.Example, h, os.Stdout); err != nil && ctx.Err() == nil {
+		fmt.Printf("\nThe example ends here: %v\n", err) // the marketplace does not
+	}
+	return disconnect, nil
 }
 
 const (
@@ -286,7 +292,7 @@ func connect(ctx context.Context, owner *adapters.Visitor, url, folder string, b
 	go func() { ended <- d.Run(life) }()
 	disconnect := func() {
 		end()
-		if err := <-ended; err != nil {
+		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
 			fmt.Fprintln(os.Stderr, "peergpu: the demo host:", err)
 		}
 	}

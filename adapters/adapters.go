@@ -65,6 +65,7 @@ type storage struct {
 	Logs        ports.Logs
 	Artifacts   ports.Artifacts
 	Ledger      ports.Ledger
+	Earnings    ports.Earnings
 	Outbox      ports.Outbox
 	Leader      ports.Leader
 	Database    database
@@ -87,6 +88,7 @@ type store interface {
 	Logs() ports.Logs
 	Artifacts() ports.Artifacts
 	Ledger() ports.Ledger
+	Earnings() ports.Earnings
 	Outbox() ports.Outbox
 	Leader() ports.Leader
 }
@@ -104,7 +106,7 @@ func openStorage(lc fx.Lifecycle, c Config, clock ports.Clock, ids ports.IDs, lo
 	defer cancel()
 	db, err := bunstore.Open(ctx, c.Database, bunstore.Options{Clock: clock, IDs: ids, Log: log})
 	if err != nil {
-		return storage{}, fmt.Errorf("the database %s cannot be opened: %w", redact(c.Database), err)
+		return storage{}, unopened(c.Database, err)
 	}
 	lc.Append(fx.StopHook(db.Close))
 	return storageOf(db, database{ping: db.Ping}), nil
@@ -127,7 +129,7 @@ func makeFolder(database string) error {
 func storageOf(s store, db database) storage {
 	return storage{
 		Users: s.Users(), Sessions: s.Sessions(), APITokens: s.APITokens(), Hosts: s.Hosts(), Enrollments: s.Enrollments(),
-		Presences: s.Presences(), Jobs: s.Jobs(), Logs: s.Logs(), Artifacts: s.Artifacts(), Ledger: s.Ledger(),
+		Presences: s.Presences(), Jobs: s.Jobs(), Logs: s.Logs(), Artifacts: s.Artifacts(), Ledger: s.Ledger(), Earnings: s.Earnings(),
 		Outbox: s.Outbox(), Leader: s.Leader(), Database: db,
 	}
 }
@@ -166,6 +168,7 @@ func newSecurity(k system.Keys, clock ports.Clock) (securityPorts, error) {
 type blobPorts struct {
 	fx.Out
 	Blobs   ports.Blobs
+	Index   ports.BlobIndex
 	Handler http.Handler `name:"blobs"`
 }
 
@@ -175,7 +178,7 @@ func newBlobs(lc fx.Lifecycle, c Config, k system.Keys, clock ports.Clock) (blob
 		return blobPorts{}, fmt.Errorf("PEERGPU_BLOBS: %w", err)
 	}
 	lc.Append(fx.StopHook(blobs.Close))
-	return blobPorts{Blobs: blobs, Handler: blobs.Handler()}, nil
+	return blobPorts{Blobs: blobs, Index: blobs, Handler: blobs.Handler()}, nil
 }
 
 func newBus(log *slog.Logger) ports.Bus { return eventbus.NewMemory(log) }

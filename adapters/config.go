@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"github.com/caarlos0/env/v11"
+	"github.com/labstack/echo/v4"
 
+	"github.com/peergpu/peergpu/adapters/registries"
 	"github.com/peergpu/peergpu/adapters/system"
 	"github.com/peergpu/peergpu/application/billing"
 	"github.com/peergpu/peergpu/application/hosts"
@@ -41,48 +43,48 @@ type Config struct {
 
 	LeaseTTL time.Duration `env:"PEERGPU_LEASE_TTL" envDefault:"60s" doc:"silence after which a host is unreachable; heartbeats come every sixth of it, after five of it its jobs go to other hosts; 300ms to 10m"`
 
+	AgentsPerSecond int `env:"PEERGPU_AGENTS_PER_SECOND" envDefault:"2000" doc:"agents that may connect within a second; the others are told when to come again (503, Retry-After); 0: no limit"`
+
 	LogBytes      int64 `env:"PEERGPU_LOG_BYTES" envDefault:"1073741824" doc:"log bytes of one attempt; what is more is cut with a marker"`
 	BundleBytes   int64 `env:"PEERGPU_BUNDLE_BYTES" envDefault:"1073741824" doc:"bytes of a submitted ZIP"`
 	ArtifactBytes int64 `env:"PEERGPU_ARTIFACT_BYTES" envDefault:"53687091200" doc:"bytes of all result files of one attempt"`
 	ArtifactFiles int   `env:"PEERGPU_ARTIFACT_FILES" envDefault:"10000" doc:"result files of one attempt"`
 	JobPIDs       int   `env:"PEERGPU_JOB_PIDS" envDefault:"512" doc:"processes and threads of one job"`
 
+	Registries []string `env:"PEERGPU_REGISTRIES" doc:"registries that container images may come from beside the well-known public ones, by commas: host or host:port, IP addresses too; hosts call them, so name none that the jobs of strangers should not reach"`
+
+	OrphanAge time.Duration `env:"PEERGPU_ORPHAN_AGE" envDefault:"12h" doc:"age at which files that no job needs are removed, such as an upload that came too late; at the latest a quarter of it later they are gone; 10m to 720h"`
+
 	LoginsPerMinute int `env:"PEERGPU_LOGINS_PER_MINUTE" envDefault:"5" doc:"sign-in tries per account and address; 0: no limit"`
 	SignUpsPerHour  int `env:"PEERGPU_SIGN_UPS_PER_HOUR" envDefault:"3" doc:"new accounts per address; 0: no limit"`
+
+	RequestsPerMinute int `env:"PEERGPU_REQUESTS_PER_MINUTE" envDefault:"600" doc:"requests of the API per account, or per address without one; 0: no limit"`
+	JobsPerMinute     int `env:"PEERGPU_JOBS_PER_MINUTE" envDefault:"30" doc:"jobs that an account submits or runs again; 0: no limit"`
+	ConnectsPerMinute int `env:"PEERGPU_CONNECTS_PER_MINUTE" envDefault:"30" doc:"WebSockets opened per host, per account, or per address with a credential that is none; 0: no limit"`
+
+	TrustedProxies string `env:"PEERGPU_TRUSTED_PROXIES" doc:"networks of your proxies, such as 10.0.0.0/8,::1/128: what these say in X-Forwarded-For is a client's address; none when empty"`
 
 	LogLevel string `env:"PEERGPU_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error"`
 
 	TokenKey    string `env:"PEERGPU_TOKEN_KEY,unset" doc:"secret: 32 bytes in base64, signs access tokens; made in PEERGPU_DATA/keys when empty, unless DATABASE is postgres"`
 	ManifestKey string `env:"PEERGPU_MANIFEST_KEY,unset" doc:"secret: 32 bytes in base64, signs what agents obey; as above"`
 	VaultKey    string `env:"PEERGPU_VAULT_KEY,unset" doc:"secret: 32 bytes in base64, encrypts renters' secrets in the database; as above"`
+	images      registries.List
+	unknown     []string // variables that look like ours and are none
+
 	// Demo is set by the demo command alone: loopback only, well-known passwords.
 	Demo bool
 
 	BlobKey string `env:"PEERGPU_BLOB_KEY,unset" doc:"secret: 32 bytes in base64, signs links to files; as above"`
 }
 
-// Variable is one line of the configuration's table.
-type Variable struct{ Name, Default, Doc string }
-
-// Variables lists the configuration, for the table in README.md and for --help.
-func Variables() []Variable {
-	var list []Variable
-	for f := range reflect.TypeFor[Config]().Fields() {
-		name, _, _ := strings.Cut(f.Tag.Get("env"), ",")
-		if name == "" {
-			continue
-		}
-		list = append(list, Variable{name, f.Tag.Get("envDefault"), f.Tag.Get("doc")})
-	}
-	return list
-}
-
 // ReadConfig reads the configuration from the environment and checks it whole, so that
 // every mistake is told at once.
 func ReadConfig() (Config, error) {
 	var c Config
-	if err := env.Parse(&c); err != nil {
-		return c, named(err)
+	c.unknown = unknownVariables(os.Environ())
+	if err := errors.Join(misspelt(c.unknown), named(env.Parse(&c))); err != nil {
+		return c, err
 	}
 	return c.Complete()
 }
@@ -144,12 +146,24 @@ func (c Config) Complete() (Config, error) {
 	add(len(c.Currency) != 3 || strings.ToUpper(c.Currency) != c.Currency, "PEERGPU_CURRENCY: %q is no ISO 4217 code, such as USD", c.Currency)
 	add(c.FeeBPS < 0 || c.FeeBPS > 10_000, "PEERGPU_FEE_BPS: between 0 and 10000")
 	add(c.LeaseTTL < 300*time.Millisecond || c.LeaseTTL > 10*time.Minute, "PEERGPU_LEASE_TTL: between 300ms and 10m")
+	c.images, err = registries.New(c.Registries...)
+	add(err != nil, "PEERGPU_REGISTRIES: %w", err)
+	add(c.OrphanAge < 10*time.Minute || c.OrphanAge > 720*time.Hour, "PEERGPU_ORPHAN_AGE: between 10m and 720h")
 	for name, v := range map[string]int64{
 		"PEERGPU_LOG_BYTES": c.LogBytes, "PEERGPU_BUNDLE_BYTES": c.BundleBytes, "PEERGPU_ARTIFACT_BYTES": c.ArtifactBytes,
 		"PEERGPU_ARTIFACT_FILES": int64(c.ArtifactFiles), "PEERGPU_JOB_PIDS": int64(c.JobPIDs),
 	} {
 		add(v < 1, "%s: at least 1", name)
 	}
+	for name, v := range map[string]int{
+		"PEERGPU_LOGINS_PER_MINUTE": c.LoginsPerMinute, "PEERGPU_SIGN_UPS_PER_HOUR": c.SignUpsPerHour, "PEERGPU_JOBS_PER_MINUTE": c.JobsPerMinute,
+		"PEERGPU_REQUESTS_PER_MINUTE": c.RequestsPerMinute, "PEERGPU_CONNECTS_PER_MINUTE": c.ConnectsPerMinute,
+		"PEERGPU_AGENTS_PER_SECOND": c.AgentsPerSecond,
+	} {
+		add(v < 0, "%s: at least 0, which is no limit", name)
+	}
+	_, err = c.clientAddress()
+	add(err != nil, "PEERGPU_TRUSTED_PROXIES: %v", err)
 	add(!oneOf(c.LogLevel+"|", "debug|", "info|", "warn|", "error|"), "PEERGPU_LOG_LEVEL: debug, info, warn or error")
 	return c, errors.Join(wrong...)
 }
@@ -165,6 +179,7 @@ func (c Config) ForDemo() (Config, error) {
 		return c, fmt.Errorf("PEERGPU_LISTEN=%s: the demo has well-known passwords and serves on a loopback address alone, such as 127.0.0.1:8080", c.Listen)
 	}
 	c.Demo, c.LoginsPerMinute, c.SignUpsPerHour = true, 0, 0
+	c.RequestsPerMinute, c.JobsPerMinute, c.ConnectsPerMinute = 0, 0, 0
 	return c, nil
 }
 
@@ -200,8 +215,9 @@ const (
 
 func (c Config) jobs() jobs.Settings {
 	return jobs.Settings{
-		Currency: c.Currency, LeaseTTL: c.LeaseTTL, ReassignAfter: leasesToAssign * c.LeaseTTL, UploadTTL: uploadTTL,
+		Currency: c.Currency, LeaseTTL: c.LeaseTTL, ReassignAfter: leasesToAssign * c.LeaseTTL, UploadTTL: uploadTTL, OrphanAge: c.OrphanAge,
 		LogBytes: c.LogBytes, BundleBytes: c.BundleBytes, ArtifactBytes: c.ArtifactBytes, ArtifactFiles: c.ArtifactFiles, PIDs: c.JobPIDs,
+		CheckImage: c.images.Check,
 	}
 }
 
@@ -211,9 +227,29 @@ func (c Config) hosts() hosts.Settings {
 
 func (c Config) identity() identity.Settings {
 	return identity.Settings{
-		LoginLimit:  ports.Limit{Times: c.LoginsPerMinute, Per: time.Minute},
+		LoginLimit:  perMinute(c.LoginsPerMinute),
 		SignUpLimit: ports.Limit{Times: c.SignUpsPerHour, Per: time.Hour},
 	}
+}
+
+// perMinute is a limit as it stands in the configuration.
+func perMinute(times int) ports.Limit { return ports.Limit{Times: times, Per: time.Minute} }
+
+// clientAddress tells where a request comes from: whoever connects to us, or what the
+// proxies that are trusted say of it. Anybody can write X-Forwarded-For.
+func (c Config) clientAddress() (echo.IPExtractor, error) {
+	if c.TrustedProxies == "" {
+		return echo.ExtractIPDirect(), nil
+	}
+	trusted := []echo.TrustOption{echo.TrustLoopback(false), echo.TrustLinkLocal(false), echo.TrustPrivateNet(false)}
+	for network := range strings.SplitSeq(c.TrustedProxies, ",") {
+		_, parsed, err := net.ParseCIDR(strings.TrimSpace(network))
+		if err != nil {
+			return nil, fmt.Errorf("%q is no network such as 10.0.0.0/8 or 127.0.0.1/32", network)
+		}
+		trusted = append(trusted, echo.TrustIPRange(parsed))
+	}
+	return echo.ExtractIPFromXFFHeader(trusted...), nil
 }
 
 const (
@@ -224,5 +260,7 @@ const (
 func (c Config) billing() billing.Settings {
 	return billing.Settings{
 		Currency: c.Currency, Fee: domainbilling.FeeBasis(c.FeeBPS), SmallestUp: smallestTopUp, LargestUp: largestTopUp,
+		// As long as hosts have until their jobs go elsewhere, and at least what a submit takes.
+		StaleHold: min(max(5*c.LeaseTTL, 10*time.Second), 5*time.Minute),
 	}
 }

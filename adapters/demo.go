@@ -3,6 +3,8 @@ package adapters
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,13 +32,25 @@ const (
 	DemoPassword = "peergpu-demo"
 )
 
+var demoAccounts = []api.DemoAccount{
+	{Email: DemoRenter, Role: api.RoleRenter, Name: "Demo renter"},
+	{Email: DemoHost, Role: api.RoleHost, Name: "Demo host"},
+	{Email: DemoAdmin, Role: api.RoleAdmin, Name: "Demo admin"},
+}
+
+// demoSignIn is what the sign-in page of the demo offers.
+func demoSignIn(c Config) *api.DemoSignIn {
+	if !c.Demo {
+		return nil
+	}
+	return &api.DemoSignIn{Password: DemoPassword, Accounts: demoAccounts}
+}
+
 // DemoAccounts makes the accounts of the demo, those that are missing.
 func (i *Instance) DemoAccounts(ctx context.Context) error {
-	for _, u := range []struct{ email, name string }{
-		{DemoRenter, "Demo renter"}, {DemoHost, "Demo host"}, {DemoAdmin, "Demo admin"},
-	} {
+	for _, u := range demoAccounts {
 		_, err := i.Accounts.Register(ctx, identity.Client{Address: "demo"}, identity.SignUp{
-			Email: u.email, Password: DemoPassword, Name: u.name, AcceptedTerms: true,
+			Email: u.Email, Password: DemoPassword, Name: u.Name, AcceptedTerms: true,
 		})
 		if err != nil && domain.CodeOf(err) != "email_taken" {
 			return err
@@ -86,14 +100,19 @@ func (v *Visitor) RunExample(ctx context.Context, folder string, host *Visitor, 
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "\nSubmitted %s as %s (version %d). Its log:\n\n", job.Name, job.ID, job.Version)
+	wait := ""
+	if job.State == "queued" { // such as behind a job that an earlier start left
+		wait = "No host is free: it waits for one. "
+	}
+	fmt.Fprintf(out, "\nSubmitted %s as %s (version %d). %sIts log:\n\n", job.Name, job.ID, job.Version, wait)
 	if err := v.log(ctx, job.ID, out); err != nil {
 		return err
 	}
 	return v.report(ctx, job.ID, host, out)
 }
 
-// submit packs the folder, or runs the job of an earlier start again.
+// submit packs the folder and submits it, or runs the job of an earlier start again if
+// that had the same files.
 func (v *Visitor) submit(ctx context.Context, folder string) (api.Job, error) {
 	var job api.Job
 	spec, err := os.ReadFile(filepath.Join(folder, "job.json"))
@@ -104,12 +123,17 @@ func (v *Visitor) submit(ctx context.Context, folder string) (api.Job, error) {
 	if err := json.Unmarshal(spec, &example); err != nil {
 		return job, fmt.Errorf("%s: %w", filepath.Join(folder, "job.json"), err)
 	}
+	var packed bytes.Buffer
+	if err := bundle.Pack(os.DirFS(folder), &packed); err != nil {
+		return job, err
+	}
+	sum := sha256.Sum256(packed.Bytes())
 	var known api.JobList
 	if err := v.call(ctx, http.MethodGet, "/api/jobs?limit=100", nil, nil, &known); err != nil {
 		return job, err
 	}
 	for _, earlier := range known.Items {
-		if earlier.Name == example.Name && earlier.State != "pending" {
+		if earlier.Name == example.Name && earlier.Bundle.SHA256 == hex.EncodeToString(sum[:]) {
 			err := v.call(ctx, http.MethodPost, "/api/jobs/"+earlier.ID+"/rerun", nil, nil, &job)
 			return job, err
 		}
@@ -118,10 +142,9 @@ func (v *Visitor) submit(ctx context.Context, folder string) (api.Job, error) {
 	form := multipart.NewWriter(&body)
 	for _, part := range []struct {
 		name, file, kind string
-		write            func(io.Writer) error
+		content          []byte
 	}{
-		{"job", "", "application/json", func(w io.Writer) error { _, err := w.Write(spec); return err }},
-		{"bundle", "bundle.zip", "application/zip", func(w io.Writer) error { return bundle.Pack(os.DirFS(folder), w) }},
+		{"job", "", "application/json", spec}, {"bundle", "bundle.zip", "application/zip", packed.Bytes()},
 	} {
 		disposition := fmt.Sprintf("form-data; name=%q", part.name)
 		if part.file != "" {
@@ -129,7 +152,7 @@ func (v *Visitor) submit(ctx context.Context, folder string) (api.Job, error) {
 		}
 		w, err := form.CreatePart(textproto.MIMEHeader{"Content-Disposition": {disposition}, "Content-Type": {part.kind}})
 		if err == nil {
-			err = part.write(w)
+			_, err = w.Write(part.content)
 		}
 		if err != nil {
 			return job, err
@@ -174,8 +197,10 @@ func (v *Visitor) report(ctx context.Context, id string, host *Visitor, out io.W
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
-	if err := host.call(ctx, http.MethodGet, "/api/jobs/"+id+"/statement", nil, nil, &theirs); err != nil {
-		return err
+	if job.Attempt > 0 { // else no host has anything to do with it
+		if err := host.call(ctx, http.MethodGet, "/api/jobs/"+id+"/statement", nil, nil, &theirs); err != nil {
+			return err
+		}
 	}
 	var files api.ArtifactList
 	if err := v.call(ctx, http.MethodGet, "/api/jobs/"+id+"/artifacts", nil, nil, &files); err != nil {
@@ -185,11 +210,22 @@ func (v *Visitor) report(ctx context.Context, id string, host *Visitor, out io.W
 	if job.Reason != "" {
 		state += " (" + job.Reason + ")"
 	}
+	ran := time.Duration(0)
+	if !job.StartedAt.IsZero() && !job.ExitedAt.IsZero() {
+		ran = job.ExitedAt.Sub(job.StartedAt).Round(time.Millisecond)
+	}
 	fmt.Fprintf(out, "\nstate      %s\nruntime    %s\ncost       %s %s\nhost got   %s %s\n", state,
-		job.FinishedAt.Sub(job.StartedAt).Round(time.Millisecond), domain.Micros(job.CostMicros), job.Currency,
+		ran, domain.Micros(job.CostMicros), job.Currency,
 		domain.Micros(theirs.HostMicros), job.Currency)
 	for _, f := range files.Items {
 		fmt.Fprintf(out, "result     %s (%d bytes)\n", f.Path, f.Size)
+	}
+	if resp, err := v.do(ctx, http.MethodGet, "/jobs/"+id, nil, nil); err == nil { // else it was compiled without pages
+		_ = resp.Body.Close()
+		fmt.Fprintf(out, "page       %s/jobs/%s\n", v.url, id)
+	}
+	if len(files.Items) == 0 {
+		return nil
 	}
 	var link api.Link
 	if err := v.call(ctx, http.MethodPost, "/api/jobs/"+id+"/artifacts.zip/link", nil, nil, &link); err != nil {
@@ -249,5 +285,9 @@ func (v *Visitor) do(ctx context.Context, method, path string, header map[string
 	if err := json.NewDecoder(resp.Body).Decode(&p); err != nil || p.Code == "" {
 		return nil, fmt.Errorf("%s %s: %s", method, path, resp.Status)
 	}
-	return nil, fmt.Errorf("%s %s: %s (%s) %v", method, path, p.Detail, p.Code, p.Errors)
+	refusal := fmt.Errorf("%s %s: %s (%s)", method, path, p.Detail, p.Code)
+	for _, field := range p.Errors {
+		refusal = fmt.Errorf("%w; %s: %s", refusal, field.Pointer, field.Detail)
+	}
+	return nil, refusal
 }

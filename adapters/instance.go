@@ -40,6 +40,13 @@ func Start(ctx context.Context, c Config, log *slog.Logger) (*Instance, error) {
 	if err != nil {
 		return nil, err
 	}
+	if _, err := c.keys(); err != nil { // before the database is brought up to date
+		unlock()
+		return nil, err
+	}
+	if len(c.unknown) > 0 {
+		log.Warn("these environment variables are none of the server's and have no effect; peergpu serve --help lists them", "unknown", c.unknown)
+	}
 	i := &Instance{unlock: unlock}
 	i.app = fx.New(quiet, Ports(c, log), application.Module, running,
 		fx.StopTimeout(stopWithin), fx.StartTimeout(startWithin), fx.Populate(&i.Server, &i.Accounts))
@@ -94,7 +101,7 @@ func Migrate(ctx context.Context, c Config, log *slog.Logger) error {
 	}
 	db, err := bunstore.Open(ctx, c.Database, bunstore.Options{Clock: system.Clock{}, IDs: system.IDs{}, Log: log})
 	if err != nil {
-		return fmt.Errorf("the database %s cannot be opened: %w", redact(c.Database), err)
+		return unopened(c.Database, err)
 	}
 	return db.Close()
 }

@@ -29,6 +29,7 @@ import (
 	"github.com/peergpu/peergpu/application/jobs"
 	"github.com/peergpu/peergpu/domain"
 	"github.com/peergpu/peergpu/ports"
+	"github.com/peergpu/peergpu/web"
 )
 
 // The times of the server.
@@ -89,14 +90,17 @@ func startRelay(lc fx.Lifecycle, log *slog.Logger, bus ports.Bus, outbox ports.O
 
 // startScheduler loads the market, matches, and sweeps what time alone brings.
 func startScheduler(lc fx.Lifecycle, log *slog.Logger, leader ports.Leader, o *bridge.Occupancy,
-	j *jobs.Service, h *hosts.Service, b *billing.Service, i *identity.Service,
+	j *jobs.Service, h *hosts.Service, b *billing.Service, i *identity.Service, g *gateway.Gateway,
 ) {
 	o.Jobs = j
 	lc.Append(fx.StartHook(j.Load))
 	background(lc, log, "heartbeats", h.Persist)
 	background(lc, log, "revocations", i.WatchRevocations)
 	background(lc, log, "match", j.Schedule)
-	for name, sweep := range map[string]func(context.Context) error{"sweep-jobs": j.Sweep, "sweep-holds": b.Sweep} {
+	background(lc, log, "deliveries", g.Deliver)
+	for name, sweep := range map[string]func(context.Context) error{
+		"sweep-jobs": j.Sweep, "sweep-orphans": j.SweepOrphans, "sweep-holds": b.Sweep,
+	} {
 		background(lc, log, name, func(ctx context.Context) error { return leader.Lead(ctx, name, sweep) })
 	}
 }
@@ -110,15 +114,19 @@ type gatewayDeps struct {
 	Clock     ports.Clock
 	IDs       ports.IDs
 	Live      ports.Live
+	Limiter   ports.Limiter
 	Log       *slog.Logger
 	Channels  *gateway.Channels
+	Config    Config
 }
 
-func newGateway(d gatewayDeps) *gateway.Gateway {
+func newGateway(d gatewayDeps) (*gateway.Gateway, error) {
+	address, err := d.Config.clientAddress()
 	return gateway.New(gateway.Deps{
 		Jobs: d.Jobs, Hosts: d.Hosts, Identity: d.Identity, Manifests: d.Manifests, Clock: d.Clock, IDs: d.IDs,
-		Live: d.Live, Log: d.Log, JobJSON: httpapi.JobJSON,
-	}, d.Channels)
+		Live: d.Live, Limiter: d.Limiter, Log: d.Log, JobJSON: httpapi.JobJSON, HostJSON: httpapi.HostJSON, LoadJSON: httpapi.LoadJSON,
+		Connects: perMinute(d.Config.ConnectsPerMinute), AgentsPerSecond: d.Config.AgentsPerSecond, Address: address,
+	}, d.Channels), err
 }
 
 // Server is the HTTP server, once it serves.
@@ -139,6 +147,7 @@ type serverDeps struct {
 	Users     ports.Users
 	Manifests ports.Manifests
 	Clock     ports.Clock
+	Limiter   ports.Limiter
 	Blobs     http.Handler `name:"blobs"`
 	Gateway   *gateway.Gateway
 	Database  database
@@ -147,15 +156,24 @@ type serverDeps struct {
 
 func newServer(d serverDeps) (*Server, error) {
 	s := &Server{}
+	pages, err := webApp()
+	if err != nil {
+		return nil, err
+	}
 	link := hmac.New(sha256.New, d.Keys.BlobKey)
 	link.Write([]byte("links of the API"))
+	address, err := d.Config.clientAddress()
+	if err != nil {
+		return nil, err
+	}
 	e, err := httpapi.New(httpapi.Deps{
 		Identity: d.Identity, Hosts: d.Hosts, Jobs: d.Jobs, Billing: d.Billing, Users: d.Users, Manifests: d.Manifests,
-		Clock: d.Clock, Log: d.Log, Blobs: d.Blobs, AgentSocket: d.Gateway.Agent, JobSocket: d.Gateway.Job,
-		Ready: s.ready(d.Database), LinkKey: link.Sum(nil),
+		Clock: d.Clock, Log: d.Log, Blobs: d.Blobs, Pages: pages, AgentSocket: d.Gateway.Agent, JobSocket: d.Gateway.Job, MeSocket: d.Gateway.Me,
+		Ready: s.ready(d.Database), LinkKey: link.Sum(nil), Limiter: d.Limiter, Address: address,
 		Settings: httpapi.Settings{
 			PublicURL: d.Config.PublicURL, Secure: strings.HasPrefix(d.Config.PublicURL, "https://"),
-			Demo: d.Config.Demo, BundleBytes: d.Config.BundleBytes,
+			Demo: demoSignIn(d.Config), BundleBytes: d.Config.BundleBytes,
+			Requests: perMinute(d.Config.RequestsPerMinute), Submits: perMinute(d.Config.JobsPerMinute),
 		},
 	})
 	if err != nil {
@@ -163,6 +181,15 @@ func newServer(d serverDeps) (*Server, error) {
 	}
 	s.Handler = e
 	return s, nil
+}
+
+// webApp is the web app as it was compiled into this program.
+func webApp() (http.Handler, error) {
+	dist, err := web.Dist()
+	if err != nil {
+		return nil, err
+	}
+	return web.New(dist)
 }
 
 // ready tells what keeps the server from its work; nothing means ready.
@@ -238,6 +265,16 @@ func (c Config) Standing() [][2]string {
 		{"database", redact(c.Database)}, {"blobs", redact(c.Blobs)}, {"events", redact(c.Events)},
 		{"payments", redact(c.Payments) + " (no real money)"}, {"listen", c.Listen},
 	}
+}
+
+// unopened is a database that did not open, with what to do about it on the same line.
+func unopened(url string, err error) error {
+	next := "PEERGPU_DATABASE says where it is"
+	if domain.KindOf(err) == domain.KindUnavailable {
+		next = "start it, or " + next
+	}
+	why := strings.Join(strings.Fields(err.Error()), " ")
+	return fmt.Errorf("the database %s cannot be opened (%s): %s", redact(url), next, why)
 }
 
 // redact shows a URL without its password.

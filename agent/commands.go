@@ -5,9 +5,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
+	"github.com/alecthomas/kong"
+
 	"github.com/peergpu/peergpu/agent/daemon"
+	"github.com/peergpu/peergpu/agent/runtime"
 	"github.com/peergpu/peergpu/agent/transfer"
 )
 
@@ -16,11 +20,25 @@ type enrollCommand struct {
 	Server string   `help:"URL of the marketplace." required:"" placeholder:"URL"`
 	Token  string   `help:"One-time token from the marketplace (Hosts, Add a host); good for 15 minutes." required:"" env:"PEERGPU_ENROLLMENT_TOKEN" placeholder:"pgpu_enr_…"`
 	Name   string   `help:"How the host is listed; the hostname by default."`
-	Price  *int64   `help:"Asking price for each GPU and hour in millionths of the currency; without one the host is not listed yet." name:"price-micros" placeholder:"MICROS"`
+	Price  *price   `help:"Asking price for each GPU and hour in millionths of the currency; without one the host is not listed yet." name:"price-micros" placeholder:"MICROS"`
 	Tags   []string `help:"Words that renters search by."`
 	Region string   `help:"Where the machine stands, such as eu-de."`
 	GPUs   string   `help:"auto, none, or simulated:COUNTxMODEL[@GIB]." name:"gpus" default:"auto"`
 	Force  bool     `help:"Enrol again with a new key; the old host stays behind."`
+}
+
+// price is an amount in millionths of the currency.
+type price int64
+
+// Decode reads the price itself, because the parser would take a negative one for a flag.
+func (p *price) Decode(ctx *kong.DecodeContext) error {
+	given := ctx.Scan.Pop().String()
+	micros, err := strconv.ParseInt(given, 10, 64)
+	if err != nil || micros < 0 {
+		return fmt.Errorf("a price is a whole number of millionths, at least 0, such as 350000 for 0.35 an hour: not %q", given)
+	}
+	*p = price(micros)
+	return nil
 }
 
 // Help is shown by peergpu-agent enroll --help.
@@ -44,7 +62,7 @@ func (c *enrollCommand) Run(p *program) error {
 		return err
 	}
 	id, err := daemon.Enrol(p.ctx, p.home, daemon.Ports{Server: server, GPUs: gpus}, daemon.Enrolment{
-		Token: c.Token, Server: c.Server, Name: c.Name, HourlyPrice: c.Price, Tags: c.Tags, Region: c.Region,
+		Token: c.Token, Server: c.Server, Name: c.Name, HourlyPrice: (*int64)(c.Price), Tags: c.Tags, Region: c.Region,
 		Version: versionName(), Again: c.Force,
 	})
 	if err != nil {
@@ -84,6 +102,9 @@ func explain(err error) error {
 	if errors.As(err, &refused) && refused.Status == 401 {
 		return fmt.Errorf("%w\nThe token is unknown, used up or older than 15 minutes: get a new one from the marketplace.", err) //nolint:revive,staticcheck // two sentences for a person
 	}
+	if do := daemon.Advice(err); do != "" {
+		return fmt.Errorf("%w\n→ %s", err, do)
+	}
 	return err
 }
 
@@ -96,6 +117,9 @@ type runCommand struct {
 func (runCommand) Help() string {
 	return `Interrupt it once to stop taking work: running jobs may go on for drain_for and are then
 given back. Interrupt it twice to end at once; what was running is requeued elsewhere.
+
+It ends with 3 when the host was removed from the marketplace: starting it again does not
+help (systemd: RestartPreventExitStatus=3). A suspended host waits to be reinstated.
 
 Examples:
 
@@ -132,13 +156,33 @@ func (c *runCommand) Run(p *program) error {
 	if err != nil {
 		return err
 	}
+	ports := daemon.Ports{Server: server, Transfer: files, Runtime: jobs, GPUs: gpus}
+	if s.Runtime == "process" {
+		watchdog, err := runtime.NewWatchdog(log, "/proc/self/exe", "watchdog")
+		if err != nil {
+			return errors.Join(fmt.Errorf("the watchdog does not start: %w", err), closeRuntime())
+		}
+		ports.Watchdog = watchdog
+		stop := closeRuntime
+		closeRuntime = func() error { return errors.Join(stop(), watchdog.Close()) }
+	}
 	d, err := daemon.New(daemon.Config{
 		Dir: p.home, Version: versionName(), Trusted: s.Trusted, Policy: s.Policy.policy(),
 		DrainFor: time.Duration(s.DrainFor), Log: log,
-	}, daemon.Ports{Server: server, Transfer: files, Runtime: jobs, GPUs: gpus})
+	}, ports)
 	if err != nil {
 		return errors.Join(err, closeRuntime())
 	}
 	log.Info("starting", "host", d.HostID(), "server", s.Server, "version", versionName())
-	return errors.Join(d.Run(p.ctx), closeRuntime())
+	err = d.Run(p.ctx)
+	if errors.Is(err, daemon.ErrRemoved) {
+		err = fmt.Errorf("%w: its owner took host %s away\nTo offer this machine again, get a token there (Hosts, Add a host):\n  peergpu-agent --home %s enroll --force --server %s --token pgpu_enr_…", err, d.HostID(), p.home, s.Server)
+	}
+	return errors.Join(err, closeRuntime())
 }
+
+// watchdogCommand is the process beside a host at work.
+type watchdogCommand struct{}
+
+// Run obeys the agent that started it, until that ends.
+func (*watchdogCommand) Run(*program) error { return runtime.Guard(os.Stdin, os.Stdout) }

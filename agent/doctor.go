@@ -19,7 +19,12 @@ type doctorCommand struct{}
 
 // Help is shown by peergpu-agent doctor --help.
 func (doctorCommand) Help() string {
-	return `It ends with 0 when jobs can run here and 1 when something has to be fixed first.`
+	return `It ends with 0 when jobs can run here and 1 when something has to be fixed first.
+
+Examples:
+
+  peergpu-agent doctor
+  peergpu-agent --home /var/lib/peergpu-agent doctor`
 }
 
 // unfit is an error that was shown already.
@@ -62,20 +67,24 @@ func (doctorCommand) Run(p *program) error {
 	case errors.Is(err, daemon.ErrNotEnrolled):
 		e.fail("config", err, "peergpu-agent enroll --server URL --token pgpu_enr_…")
 	case err != nil:
-		e.fail("config", err, "correct the file; peergpu-agent enroll writes one where there is none")
+		e.fail("config", err, "correct the file; every key but server may be left out")
 	default:
 		e.ok("config", filepath.Join(p.home, settingsFile))
 	}
-	if err != nil {
-		s.GPUs, s.Runtime = "auto", "process"
-	}
 	id := e.identity()
-	if err == nil {
-		e.server(s, id)
-	}
-	e.sandbox(s)
 	e.disk()
-	e.gpus(s)
+	switch {
+	case err == nil:
+		e.server(s, id)
+		fallthrough
+	case errors.Is(err, daemon.ErrNotEnrolled): // every setting has its default
+		e.sandbox(s)
+		e.gpus(s)
+	default:
+		for _, what := range []string{"server", "sandbox", "gpus"} {
+			e.line("-", what, "not checked: it depends on "+settingsFile, "")
+		}
+	}
 	if e.failed > 0 {
 		fmt.Fprintf(p.stdout, "\n%d to fix.\n", e.failed)
 		return &unfit{e.failed}
@@ -91,6 +100,8 @@ func (e *examination) identity() *daemon.Identity {
 	switch {
 	case errors.Is(err, daemon.ErrNotEnrolled):
 		e.fail("key", err, "peergpu-agent enroll --server URL --token pgpu_enr_…")
+	case errors.Is(err, daemon.ErrExposedKey):
+		e.fail("key", err, "if somebody may have copied it, enrol anew with --force")
 	case err != nil:
 		e.fail("key", err, "restore the folder from a backup, or enrol anew with --force")
 	default:
@@ -110,7 +121,7 @@ func (e *examination) server(s settings, id *daemon.Identity) {
 	}
 	at, err := server.Ping(ctx)
 	if err != nil {
-		e.fail("server", err, "check the URL, the network and, where there is one, HTTPS_PROXY")
+		e.fail("server", err, advice(err, "check the URL, the network and, where there is one, HTTPS_PROXY"))
 		return
 	}
 	// The server's clock comes in whole seconds.
@@ -128,10 +139,18 @@ func (e *examination) server(s settings, id *daemon.Identity) {
 		_, err = server.Token(ctx, assertion)
 	}
 	if err != nil {
-		e.fail("account", err, "the host may have been removed or suspended: look at it in the marketplace, or enrol anew with --force")
+		e.fail("account", err, advice(err, "look at the host in the marketplace, or enrol anew with --force"))
 		return
 	}
 	e.ok("account", "the server knows this host's key")
+}
+
+// advice is what to do about an error of the server, or else what helps in general.
+func advice(err error, otherwise string) string {
+	if do := daemon.Advice(err); do != "" {
+		return do
+	}
+	return otherwise
 }
 
 // sandbox runs something as a job would be run.
@@ -180,7 +199,7 @@ func (e *examination) disk() {
 	free, err := daemon.FreeDisk(e.p.home)
 	switch {
 	case err != nil:
-		e.fail("disk", err, "make the state folder, or name another with PEERGPU_AGENT_HOME")
+		e.fail("disk", err, "peergpu-agent enroll makes the state folder; name another with --home or PEERGPU_AGENT_HOME")
 	case free < littleDisk:
 		e.warn("disk", fmt.Sprintf("%d MiB free in %s", free>>20, e.p.home), "free some: jobs with more disk than that go elsewhere")
 	default:

@@ -16,6 +16,8 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/peergpu/peergpu/agent/daemon"
 )
 
 // version is set when a release is built.
@@ -30,6 +32,8 @@ type cli struct {
 	Enroll enrollCommand `cmd:"" help:"Add this machine to your account with a one-time token."`
 	Run    runCommand    `cmd:"" help:"Take jobs until interrupted."`
 	Doctor doctorCommand `cmd:"" help:"Check this machine and its connection, and say how to fix what fails."`
+
+	Watchdog watchdogCommand `cmd:"" hidden:"" help:"Started by run: kills the jobs when the agent cannot."`
 }
 
 // program is what a command needs of the world around it.
@@ -88,8 +92,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 }
 
 // execute runs the command that the arguments name: 2 is a command line that is not
-// understood, 1 a command that failed.
+// understood, 1 a command that failed, 3 a host that was removed.
 func execute(ctx context.Context, parser *kong.Kong, c *cli, args []string, stdout, stderr io.Writer) int {
+	if err := misspelt(os.Environ(), variables(parser)); err != nil {
+		fmt.Fprintf(stderr, "peergpu-agent: %v\n", err)
+		return 2
+	}
 	selected, err := parser.Parse(args)
 	if err != nil {
 		fmt.Fprintf(stderr, "peergpu-agent: %v\nTry peergpu-agent --help.\n", err)
@@ -105,6 +113,9 @@ func execute(ctx context.Context, parser *kong.Kong, c *cli, args []string, stdo
 	switch {
 	case errors.As(err, &silent):
 		return 1
+	case errors.Is(err, daemon.ErrRemoved):
+		fmt.Fprintln(stderr, "peergpu-agent:", err)
+		return 3
 	case err != nil:
 		fmt.Fprintln(stderr, "peergpu-agent:", err)
 		return 1

@@ -25,6 +25,14 @@ import (
 
 const jobID = "job_0190000000007000800000000000000a"
 
+// The test program is the watchdog of the agents that it runs.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == "watchdog" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
 // agent runs the program in a folder of its own.
 func agent(ctx context.Context, home string, args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
@@ -70,6 +78,27 @@ func TestEnrolling(t *testing.T) {
 	assert.Contains(t, stderr, "get a new one")
 	assert.NotContains(t, stderr, "pgpu_enr_used")
 	assert.NoFileExists(t, filepath.Join(other, "identity.json"))
+}
+
+func TestEnrollingAgainThatFailsLosesNothing(t *testing.T) {
+	t.Parallel()
+	m := marketplace.New(t)
+	home := enrolled(t, m)
+	before, err := os.ReadFile(filepath.Join(home, "key.pem"))
+	require.NoError(t, err)
+	again := []string{"enroll", "--force", "--server", m.URL, "--gpus", "none", "--token"}
+	code, _, _ := agent(t.Context(), home, append(again, "pgpu_enr_used")...)
+	require.Equal(t, 1, code)
+	kept, err := os.ReadFile(filepath.Join(home, "key.pem"))
+	require.NoError(t, err)
+	assert.Equal(t, string(before), string(kept))
+	code, _, stderr := agent(t.Context(), home, append(again, marketplace.Enrolment)...)
+	require.Zero(t, code, stderr)
+	fresh, err := os.ReadFile(filepath.Join(home, "key.pem"))
+	require.NoError(t, err)
+	assert.NotEqual(t, string(before), string(fresh))
+	_, stdout, _ := agent(t.Context(), home, "doctor")
+	assert.Contains(t, stdout, "knows this host's key")
 }
 
 func TestAHostAtWork(t *testing.T) {
@@ -191,6 +220,7 @@ func TestDoctorNamesWhatIsWrongAndHowToFixIt(t *testing.T) {
 	code, stdout, _ = agent(t.Context(), home, "doctor")
 	assert.Equal(t, 1, code)
 	assert.Contains(t, stdout, "chmod 600")
+	assert.NotContains(t, stdout, "backup")
 	require.NoError(t, os.Chmod(filepath.Join(home, "key.pem"), 0o600))
 
 	m.ForgetHost()
@@ -203,6 +233,15 @@ func TestDoctorNamesWhatIsWrongAndHowToFixIt(t *testing.T) {
 	assert.Equal(t, 1, code)
 	assert.Contains(t, stdout, "FAIL  server")
 
+	require.NoError(t, os.WriteFile(path, append(good, "colour: blue\n"...), 0o600))
+	code, stdout, _ = agent(t.Context(), home, "doctor")
+	assert.Equal(t, 1, code)
+	assert.Contains(t, stdout, "FAIL  config")
+	for _, what := range []string{"server ", "sandbox", "gpus   "} {
+		assert.Contains(t, stdout, "-     "+what+"   not checked: it depends on agent.yaml")
+	}
+	assert.Contains(t, stdout, "\n1 to fix.", "what was not checked is not wrong")
+
 	code, stdout, _ = agent(t.Context(), filepath.Join(home, "none"), "doctor")
 	assert.Equal(t, 1, code)
 	assert.Contains(t, stdout, "peergpu-agent enroll --server")
@@ -214,16 +253,24 @@ func TestSettingsAreReadStrictly(t *testing.T) {
 		"server: https://x\n": "",
 		"server: https://x\npolicy: {max_runtime: 90s, kinds: [command]}\ndrain_for: 1h\n": "",
 		"": "server is missing",
-		"server: https://x\npolicy: {max_memroy_mb: 1}\n":   "max_memroy_mb",
-		"server: https://x\nserver: https://y\n":            "already defined",
-		"server: https://x\npolicy: {max_runtime: forever}": "forever",
-		"server: https://x\npolicy: {max_runtime: -1s}":     "no duration",
-		"server: https://x\npolicy: {networks: [lan]}":      "lan",
-		"server: https://x\npolicy: {max_disk_mb: -1}":      "negative",
-		"server: https://x\nruntime: docker":                "docker",
-		"server: https://x\nunsandboxed: true":              "trusted",
-		"server: https://x\ngpus: simulated:H200":           "simulated:H200",
-		"server: [": settingsFile,
+		"server: https://x\npolicy: {max_memroy_mb: 1}\n":    "line 2: policy.max_memroy_mb is unknown: did you mean max_memory_mb?",
+		"server: https://x\nserver: https://y\n":             "line 2: server is there already, in line 1",
+		"server: https://x\npolicy: {max_runtime: forever}":  `line 2: policy.max_runtime: "forever" is not a time such as`,
+		"server: https://x\npolicy: {max_runtime: -1s}":      "not a time such as",
+		"server: https://x\npolicy: {networks: [lan]}":       `line 2: policy.networks: "lan" is none of none, proxy, full`,
+		"server: https://x\npolicy: {max_disk_mb: -1}":       "line 2: policy.max_disk_mb: -1 is negative",
+		"server: https://x\nruntime: docker":                 `line 2: runtime: "docker" is none of process, simulated`,
+		"server: https://x\nunsandboxed: true":               "trusted",
+		"server: https://x\ngpus: simulated:H200":            "simulated:H200",
+		"server: https://x\ncolour: blue":                    "line 2: colour is unknown; known are server, gpus, runtime",
+		"server: https://x\npolicy:\n  max_concurrent: lots": `line 3: policy.max_concurrent: "lots" is not a whole number`,
+		"server: https://x\ntrusted: perhaps":                `line 2: trusted: "perhaps" is not true or false`,
+		"server: https://x\nprefixes: /opt":                  `line 2: prefixes: "/opt" is not a list`,
+		"server: https://x\npolicy: none":                    "line 2: policy: here stand keys",
+		"server: gpu.example.org":                            "like https://peergpu.example",
+		"- server":                                           "line 1: here stand keys",
+		"server: https://x\npolicy:":                         "",
+		"server: [":                                          "this is no YAML: line 1",
 	} {
 		home := t.TempDir()
 		require.NoError(t, os.WriteFile(filepath.Join(home, settingsFile), []byte(text), 0o600))
@@ -236,12 +283,46 @@ func TestSettingsAreReadStrictly(t *testing.T) {
 	}
 }
 
+func TestEveryMistakeOfTheSettingsIsTold(t *testing.T) {
+	t.Parallel()
+	home := t.TempDir()
+	text := "servr: https://x\npolicy:\n  kind: [command]\n  max_runtime: 1\n"
+	require.NoError(t, os.WriteFile(filepath.Join(home, settingsFile), []byte(text), 0o600))
+	_, err := loadSettings(home)
+	for _, line := range []string{"line 1: servr", "did you mean server?", "line 3: policy.kind", "did you mean kinds?", "line 4: policy.max_runtime"} {
+		assert.ErrorContains(t, err, line)
+	}
+}
+
+func TestAHostThatWasRemovedEndsAndSaysHowToEnrolAgain(t *testing.T) {
+	t.Parallel()
+	m := marketplace.New(t)
+	home := enrolled(t, m)
+	path := filepath.Join(home, settingsFile)
+	file, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(path, bytes.Replace(file, []byte("runtime: process"), []byte("runtime: simulated"), 1), 0o600))
+	m.Ban("host_removed")
+	code, _, stderr := agent(t.Context(), home, "run")
+	assert.Equal(t, 3, code, stderr)
+	assert.Contains(t, stderr, marketplace.HostID)
+	assert.Contains(t, stderr, "--home "+home+" enroll --force --server "+m.URL)
+
+	code, stdout, _ := agent(t.Context(), home, "doctor")
+	assert.Equal(t, 1, code)
+	assert.Contains(t, stdout, "peergpu-agent enroll --force")
+	m.Ban("host_suspended")
+	_, stdout, _ = agent(t.Context(), home, "doctor")
+	assert.Contains(t, stdout, "comes back by itself once the host is reinstated")
+}
+
 func TestTheCommandLineHelps(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{"--help"}, {"run", "--help"}, {"enroll", "--help"}, {"doctor", "--help"}} {
 		code, stdout, _ := agent(t.Context(), t.TempDir(), args...)
 		assert.Zero(t, code)
 		assert.Contains(t, stdout, "Usage: peergpu-agent", args)
+		assert.Contains(t, stdout, "  peergpu-agent ", "%v: an example", args)
 	}
 	code, stdout, _ := agent(t.Context(), t.TempDir(), "--version")
 	assert.Zero(t, code)
@@ -254,4 +335,23 @@ func TestTheCommandLineHelps(t *testing.T) {
 	code, _, stderr := agent(t.Context(), t.TempDir(), "run")
 	assert.Equal(t, 1, code)
 	assert.Contains(t, stderr, "peergpu-agent enroll")
+	for _, price := range []string{"-5", "0.35", "cheap"} {
+		for _, args := range [][]string{{"--price-micros", price}, {"--price-micros=" + price}} {
+			code, _, stderr = agent(t.Context(), t.TempDir(), append([]string{"enroll", "--server", "http://x", "--token", "t"}, args...)...)
+			assert.Equal(t, 2, code)
+			assert.Contains(t, stderr, `--price-micros: a price is a whole number of millionths, at least 0, such as 350000 for 0.35 an hour: not "`+price+`"`)
+		}
+	}
+}
+
+func TestAMisspeltVariableIsNotTakenSilently(t *testing.T) {
+	t.Setenv("PEERGPU_AGENT_HOEM", t.TempDir())
+	t.Setenv("PEERGPU_ENROLMENT_TOKEN", "pgpu_enr_secret")
+	t.Setenv("PEERGPU_LISTEN", ":8080") // the server's
+	code, _, stderr := agent(t.Context(), t.TempDir(), "doctor")
+	assert.Equal(t, 2, code)
+	assert.Contains(t, stderr, "PEERGPU_AGENT_HOEM: there is no such variable: did you mean PEERGPU_AGENT_HOME?")
+	assert.Contains(t, stderr, "PEERGPU_ENROLMENT_TOKEN: there is no such variable: did you mean PEERGPU_ENROLLMENT_TOKEN?")
+	assert.NotContains(t, stderr, "secret")
+	assert.NotContains(t, stderr, "LISTEN")
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +19,7 @@ import (
 	"github.com/peergpu/peergpu/agent/daemon"
 	"github.com/peergpu/peergpu/agent/gpu"
 	"github.com/peergpu/peergpu/agent/runtime"
+	"github.com/peergpu/peergpu/agent/transfer"
 )
 
 // settings is agent.yaml: what the owner of this machine decides. The server can
@@ -54,11 +54,11 @@ type duration time.Duration
 // UnmarshalYAML reads what time.ParseDuration does.
 func (d *duration) UnmarshalYAML(node *yaml.Node) error {
 	t, err := time.ParseDuration(node.Value)
-	if err != nil || t < 0 {
-		return fmt.Errorf("line %d: %q is no duration such as 90s or 24h", node.Line, node.Value)
+	if err == nil && t < 0 {
+		err = errors.New("a time is not negative")
 	}
 	*d = duration(t)
-	return nil
+	return err
 }
 
 // settingsFile is the name of the file in the state folder.
@@ -108,49 +108,50 @@ func loadSettings(home string) (settings, error) {
 	if err != nil {
 		return s, err
 	}
-	decoder := yaml.NewDecoder(bytes.NewReader(data))
-	decoder.KnownFields(true)
-	if err := decoder.Decode(&s); err != nil && !errors.Is(err, io.EOF) {
-		return s, fmt.Errorf("%s: %w", path, err)
+	d, err := readDocument(data, &s)
+	if err == nil {
+		err = s.check(d)
 	}
-	if err := s.check(); err != nil {
+	if err != nil {
 		return s, fmt.Errorf("%s: %w", path, err)
 	}
 	return s, nil
 }
 
 // check finds what is well-formed and makes no sense.
-func (s settings) check() error {
+func (s settings) check(d *document) error {
 	if s.Server == "" {
-		return errors.New("server is missing")
+		return errors.New("server is missing: give it the marketplace's URL, such as https://peergpu.example")
 	}
-	if s.Runtime != "process" && s.Runtime != "simulated" {
-		return fmt.Errorf("runtime is process or simulated, not %q", s.Runtime)
-	}
-	if !slices.Contains([]string{"debug", "info", "warn", "error"}, s.LogLevel) {
-		return fmt.Errorf("log_level is debug, info, warn or error, not %q", s.LogLevel)
-	}
-	if s.Unsandboxed && !s.Trusted {
-		return errors.New("unsandboxed needs trusted: without a sandbox only the owner's own jobs may run")
-	}
-	if _, err := parseGPUs(s.GPUs, ""); err != nil {
-		return err
-	}
-	for _, list := range []struct {
-		key     string
-		values  []string
-		allowed string
-	}{{"policy.kinds", s.Policy.Kinds, "command bundle image"}, {"policy.networks", s.Policy.Networks, "none proxy full"}} {
-		for _, v := range list.values {
-			if !strings.Contains(" "+list.allowed+" ", " "+v+" ") {
-				return fmt.Errorf("%s: %q is none of %s", list.key, v, list.allowed)
-			}
+	var wrong []error
+	add := func(bad bool, key, format string, args ...any) {
+		if bad {
+			wrong = append(wrong, d.at(key, fmt.Errorf(format, args...)))
 		}
 	}
-	if min(s.Policy.MaxMemoryMB, s.Policy.MaxDiskMB, s.Policy.MinHourlyPrice, int64(s.Policy.MaxConcurrent)) < 0 {
-		return errors.New("a limit of policy is negative")
+	oneOf := func(key, value string, allowed ...string) {
+		add(!slices.Contains(allowed, value), key, "%q is none of %s", value, strings.Join(allowed, ", "))
 	}
-	return nil
+	_, err := transfer.NewServer(s.Server, "")
+	add(err != nil, "server", "%v", err)
+	oneOf("runtime", s.Runtime, "process", "simulated")
+	oneOf("log_level", s.LogLevel, "debug", "info", "warn", "error")
+	add(s.Unsandboxed && !s.Trusted, "unsandboxed", "it needs trusted: true, because without a sandbox only the owner's own jobs may run")
+	_, err = parseGPUs(s.GPUs, "")
+	add(err != nil, "gpus", "%v", err)
+	for _, kind := range s.Policy.Kinds {
+		oneOf("policy.kinds", kind, "command", "bundle", "image")
+	}
+	for _, network := range s.Policy.Networks {
+		oneOf("policy.networks", network, "none", "proxy", "full")
+	}
+	for key, limit := range map[string]int64{
+		"max_memory_mb": s.Policy.MaxMemoryMB, "max_disk_mb": s.Policy.MaxDiskMB,
+		"max_concurrent": int64(s.Policy.MaxConcurrent), "min_hourly_price_micros": s.Policy.MinHourlyPrice,
+	} {
+		add(limit < 0, "policy."+key, "%d is negative; 0 is no limit", limit)
+	}
+	return errors.Join(wrong...)
 }
 
 // policy is the section as the daemon takes it.
@@ -175,7 +176,7 @@ func parseGPUs(spec, home string) (daemon.GPUs, error) {
 	}
 	m := simulatedSpec.FindStringSubmatch(spec)
 	if m == nil {
-		return nil, fmt.Errorf("gpus is auto, none or like simulated:1xNVIDIA GeForce RTX 4090@24, not %q", spec)
+		return nil, fmt.Errorf("%q is none of auto, none, or simulated:COUNTxMODEL[@GIB] such as simulated:1xNVIDIA GeForce RTX 4090@24", spec)
 	}
 	seed := fnv.New64a()
 	_, _ = io.WriteString(seed, home)

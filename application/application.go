@@ -69,6 +69,7 @@ type billingDeps struct {
 	Clock    ports.Clock
 	IDs      ports.IDs
 	Ledger   ports.Ledger
+	Earnings ports.Earnings
 	Gateway  ports.Gateway
 	Endings  ports.Endings
 	Bus      ports.Bus
@@ -78,7 +79,7 @@ type billingDeps struct {
 
 func newBilling(d billingDeps) *billing.Service {
 	s := billing.New(billing.Deps{
-		Clock: d.Clock, IDs: d.IDs, Ledger: d.Ledger, Gateway: d.Gateway, Endings: d.Endings, Log: d.Log,
+		Clock: d.Clock, IDs: d.IDs, Ledger: d.Ledger, Earnings: d.Earnings, Gateway: d.Gateway, Endings: d.Endings, Log: d.Log,
 	}, d.Settings)
 	s.Subscribe(d.Bus)
 	return s
@@ -92,6 +93,7 @@ type jobsDeps struct {
 	Logs      ports.Logs
 	Artifacts ports.Artifacts
 	Blobs     ports.Blobs
+	BlobIndex ports.BlobIndex
 	Bundles   ports.Bundles
 	Offers    ports.Offers
 	Funds     ports.Funds
@@ -106,8 +108,8 @@ type jobsDeps struct {
 
 func newJobs(d jobsDeps) *jobs.Service {
 	s := jobs.New(jobs.Deps{
-		Clock: d.Clock, IDs: d.IDs, Jobs: d.Jobs, Logs: d.Logs, Artifacts: d.Artifacts, Blobs: d.Blobs, Bundles: d.Bundles,
-		Offers: d.Offers, Funds: d.Funds, Channels: d.Channels, Live: d.Live, Vault: d.Vault, Users: d.Users, Log: d.Log,
+		Clock: d.Clock, IDs: d.IDs, Jobs: d.Jobs, Logs: d.Logs, Artifacts: d.Artifacts,
+		Blobs: d.Blobs, BlobIndex: d.BlobIndex, Bundles: d.Bundles, Offers: d.Offers, Funds: d.Funds, Channels: d.Channels, Live: d.Live, Vault: d.Vault, Users: d.Users, Log: d.Log,
 	}, d.Settings)
 	s.Subscribe(d.Bus)
 	return s

@@ -83,9 +83,31 @@ func ParsePrefixed(kind, s string) (ID, error) {
 	}
 	id, err := ParseID(rest)
 	if err == nil && id.IsZero() {
-		err = Invalid("invalid_id", "the id of a %s is not all zeros", kind)
+		err = Invalid("invalid_id", "%s_ and zeros alone is nobody's id", kind)
 	}
 	return id, err
+}
+
+// leastDigits of an id are needed to search for it without its kind: fewer occur in
+// names.
+const leastDigits = 8
+
+// IDsBeginning gives the first and the last id that begin with the digits of a text, as
+// people copy it: "job_0190a1", or without the kind at least 8 digits. Other texts begin
+// no id.
+func IDsBeginning(kind, text string) (first, last ID, ok bool) {
+	digits, named := strings.CutPrefix(strings.ToLower(text), kind+"_")
+	if digits == "" || len(digits) > 2*len(first) || !named && len(digits) < leastDigits {
+		return ID{}, ID{}, false
+	}
+	fill := func(id *ID, digit string) error {
+		_, err := hex.Decode(id[:], []byte(digits+strings.Repeat(digit, 2*len(id)-len(digits))))
+		return err
+	}
+	if fill(&first, "0") != nil || fill(&last, "f") != nil {
+		return ID{}, ID{}, false
+	}
+	return first, last, true
 }
 
 // Time cuts t to what every database keeps: UTC, whole microseconds.

@@ -3,6 +3,8 @@ package domain
 import (
 	"errors"
 	"fmt"
+	"math"
+	"time"
 )
 
 // Kind is the class of an error, as the caller has to react to it. Each driving
@@ -29,7 +31,9 @@ type Error struct {
 	Code   string
 	Detail string
 	Fields []Field
-	cause  error
+	// RetryAfter is when a use that came too soon is allowed; 0 is not known.
+	RetryAfter time.Duration
+	cause      error
 }
 
 // Field says what is wrong with one part of the input. Pointer is a JSON pointer
@@ -104,6 +108,13 @@ func Unauthenticated(detail string) *Error {
 // Unavailable is a part of ours that does not answer.
 func Unavailable(code, detail string, args ...any) *Error {
 	return NewError(KindUnavailable, code, detail, args...)
+}
+
+// TooMany refuses a use that came too soon, for so long.
+func TooMany(wait time.Duration) *Error {
+	e := NewError(KindExhausted, "rate_limited", "too many tries; try again in %d seconds", int(math.Ceil(wait.Seconds())))
+	e.RetryAfter = wait
+	return e
 }
 
 // KindOf tells the kind of any error; what is not ours is internal.

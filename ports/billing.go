@@ -37,9 +37,24 @@ type Ledger interface {
 	Total(ctx context.Context) (map[string]domain.Micros, error)
 }
 
+// EarningsFilter selects settlements.
+type EarningsFilter struct {
+	Owner domain.ID // who earned
+	Host  domain.ID // zero: all of the owner's
+	From  time.Time // posted at or after; zero: all
+}
+
+// Earnings is the ledger as owners of hosts see it.
+type Earnings interface {
+	// ByDay adds up the settlements that credited an owner, by the UTC day on which they
+	// were posted, newest first. Days without any are missing.
+	ByDay(ctx context.Context, f EarningsFilter) ([]billing.Earnings, error)
+}
+
 // Ending is how a job ended, as billing sees it.
 type Ending struct {
 	Renter    domain.ID
+	Host      domain.ID     // that had it last; zero when none did
 	HostOwner domain.ID     // who earns; zero when no host had it
 	Amount    domain.Micros // what is billed
 	Over      bool          // nothing will change any more

@@ -3,6 +3,7 @@ package ports
 import (
 	"context"
 	"io"
+	"iter"
 	"net/http"
 	"time"
 )
@@ -55,4 +56,12 @@ type Blobs interface {
 	// SignGet allows to download the object, always as an attachment of type
 	// application/octet-stream, with ranges.
 	SignGet(ctx context.Context, key string, o GetOptions) (SignedRequest, error)
+}
+
+// BlobIndex lists what Blobs stores.
+type BlobIndex interface {
+	// Older gives the keys with a prefix, which ends with a slash, of the objects that
+	// were stored before a moment, in the order of the keys. An error is the last that it
+	// gives. What it gave may be deleted while it goes on.
+	Older(ctx context.Context, prefix string, before time.Time) iter.Seq2[string, error]
 }

@@ -15,6 +15,10 @@ var ErrDeviceTaken = domain.Conflict("device_taken", "another job has the device
 // key already; find that job and compare.
 var ErrDuplicateRequest = domain.Conflict("duplicate_request", "the Idempotency-Key was used already")
 
+// ErrVersionTaken is Conflict version_taken: another rerun of the same job has the run
+// version; take the next.
+var ErrVersionTaken = domain.Conflict("version_taken", "another rerun of the job has the version")
+
 // JobOrder is the order of a list of jobs.
 type JobOrder int
 
@@ -28,19 +32,22 @@ const (
 type JobFilter struct {
 	Renter      domain.ID // zero: anybody's
 	Host        domain.ID // has or had an attempt there
+	Holder      domain.ID // has its active attempt there
 	States      []jobs.State
+	Text        string    // occurs in the name, whatever its case, or the id begins with it, see domain.IDsBeginning
 	Origin      domain.ID // the versions of one job
 	Key         string    // the idempotency key, together with Renter
 	WaitedUntil time.Time // queued, and wait_until is at or before
 	Before      time.Time // created before
+	Finished    time.Time // reached its final state at or after; zero: no matter
 	Order       JobOrder
 }
 
 // Jobs stores jobs with their attempts. A device belongs to at most one active
 // attempt of all jobs, and a job has at most one; storage enforces both.
 type Jobs interface {
-	// Add stores a new job, its attempt if it has one, and its events. ErrDeviceTaken
-	// and ErrDuplicateRequest store nothing.
+	// Add stores a new job as version 1, its attempt if it has one, and its events.
+	// ErrDeviceTaken, ErrDuplicateRequest and ErrVersionTaken store nothing.
 	Add(ctx context.Context, j *jobs.Job) error
 	// Update is the only way to change a job; see Users.Update. A lease of a device
 	// that another attempt holds is ErrDeviceTaken and stores nothing.
@@ -49,21 +56,26 @@ type Jobs interface {
 	Get(ctx context.Context, id, renter domain.ID) (jobs.Snapshot, error)
 	// List gives the jobs of a filter in its order.
 	List(ctx context.Context, f JobFilter, p Page) ([]jobs.Snapshot, error)
+	// Count tells how many jobs a filter selects.
+	Count(ctx context.Context, f JobFilter) (int64, error)
 	// Events is the timeline of a job: its events in the order of their Seq, after a
 	// Seq, which is 0 for all of them.
 	Events(ctx context.Context, job domain.ID, after int64, limit int) ([]domain.Event, error)
 }
 
 // Logs keeps the log bytes of attempts that are not archived yet, compressed in
-// chunks. Offsets count raw bytes.
+// chunks. Offsets count raw bytes. Bytes are taken from the host that holds the attempt
+// when they are stored, and from no other: else jobs.ErrStale.
 type Logs interface {
-	// Append adds data at the end and returns when it is durable. An offset other than
-	// the present size is Conflict wrong_offset and changes nothing.
-	Append(ctx context.Context, job domain.ID, attempt int, offset int64, data []byte, at time.Time) error
+	// Open is Size for the host that holds the attempt.
+	Open(ctx context.Context, job domain.ID, attempt int, host domain.ID) (int64, error)
+	// Append adds data of a host at the end and returns when it is durable. An offset
+	// other than the present size is Conflict wrong_offset and changes nothing.
+	Append(ctx context.Context, job domain.ID, attempt int, host domain.ID, offset int64, data []byte, at time.Time) error
 	// Size is the number of bytes stored; 0 for an unknown attempt.
 	Size(ctx context.Context, job domain.ID, attempt int) (int64, error)
-	// Read gives bytes from offset, at most limit and at least one unless offset is at
-	// the end.
+	// Read gives limit bytes from offset, or fewer where the log ends before. The least
+	// limit is 1; beyond 8 MiB it may give fewer too.
 	Read(ctx context.Context, job domain.ID, attempt int, offset int64, limit int) ([]byte, error)
 	// Drop removes an attempt's bytes; removing nothing is no error.
 	Drop(ctx context.Context, job domain.ID, attempt int) error

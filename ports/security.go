@@ -12,6 +12,7 @@ type Claims struct {
 	Subject domain.ID // of the user, or of the host with AudienceAgent
 	Session domain.ID // of the sign-in; zero for hosts
 	Roles   []domain.Role
+	Key     string // thumbprint (RFC 7638) of the key that the bearer has to prove; empty: none
 	Expires time.Time
 }
 

@@ -22,8 +22,10 @@ type IDs interface {
 type Leader interface {
 	// Lead runs work while this process is the leader for name, and again when it
 	// becomes leader again, until ctx ends; then it returns nil. Two leaders of one
-	// name never run at the same time. The context of work ends when leadership is
-	// lost. A work that returns early is started again after a pause.
+	// name do not run at the same time; a process that stands still while its
+	// leadership is given to another does not know it, so what work does must bear
+	// being done twice. The context of work ends when leadership is lost. A work that
+	// returns early is started again after a pause.
 	Lead(ctx context.Context, name string, work func(context.Context) error) error
 }
 
@@ -31,6 +33,19 @@ type Leader interface {
 type Limit struct {
 	Times int
 	Per   time.Duration
+}
+
+// Use counts a use of a key and refuses one that is over the limit. A limit of 0 times is
+// none.
+func (l Limit) Use(ctx context.Context, by Limiter, key string) error {
+	if l.Times == 0 {
+		return nil
+	}
+	wait, ok, err := by.Allow(ctx, key, l)
+	if err == nil && !ok {
+		return domain.TooMany(wait)
+	}
+	return err
 }
 
 // Limiter bounds how often a key is used, in a sliding window.

@@ -90,7 +90,7 @@ func (e Endings) Of(ctx context.Context, job domain.ID) (ports.Ending, error) {
 	}
 	end := ports.Ending{Renter: j.Renter, Amount: j.Cost(), Over: j.State.Terminal()}
 	if a := j.Current(); a != nil {
-		end.HostOwner = a.HostOwner
+		end.Host, end.HostOwner = a.Host, a.HostOwner
 	}
 	return end, nil
 }
@@ -133,7 +133,7 @@ func (b Bundles) check(file *os.File) error {
 	_, err = bundle.Check(file, info.Size(), b.Limits)
 	var broken *bundle.Error
 	if errors.As(err, &broken) {
-		return domain.Invalid(string(broken.Code), "%s", broken.Error())
+		return domain.Invalid(string(broken.Code), "%s", broken.Sentence())
 	}
 	return err
 }

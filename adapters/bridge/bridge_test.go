@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -114,11 +115,11 @@ func TestBillingSeesHowAJobEnded(t *testing.T) {
 		j := m.Submit(ada, market.Spec())
 		got, err := endings.Of(t.Context(), j.ID)
 		require.NoError(t, err)
-		assert.Equal(t, ports.Ending{Renter: ada.User, HostOwner: bob.User}, got)
+		assert.Equal(t, ports.Ending{Renter: ada.User, Host: h.ID, HostOwner: bob.User}, got)
 		h.Take().Run(0, 10*time.Second)
 		got, err = endings.Of(t.Context(), j.ID)
 		require.NoError(t, err)
-		assert.Equal(t, ports.Ending{Renter: ada.User, HostOwner: bob.User, Amount: 1000, Over: true}, got)
+		assert.Equal(t, ports.Ending{Renter: ada.User, Host: h.ID, HostOwner: bob.User, Amount: 1000, Over: true}, got)
 		_, err = endings.Of(t.Context(), domain.ID{1})
 		assert.Equal(t, domain.KindNotFound, domain.KindOf(err))
 	})
@@ -137,6 +138,7 @@ func TestABundleIsHeldAgainstItsRules(t *testing.T) {
 			for _, key := range []string{"bad", "none"} {
 				err := b.Check(t.Context(), key)
 				assert.Equal(t, domain.KindInvalid, domain.KindOf(err), "%s: %v", key, err)
+				assert.Equal(t, 1, strings.Count(err.Error(), domain.CodeOf(err)), "the rule is named once: %v", err)
 			}
 			assert.Equal(t, domain.KindNotFound, domain.KindOf(b.Check(t.Context(), "missing")))
 			assert.Equal(t, domain.KindUnavailable, domain.KindOf(b.Check(t.Context(), "broken")))

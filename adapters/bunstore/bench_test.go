@@ -72,6 +72,21 @@ func BenchmarkPost(b *testing.B) {
 func BenchmarkAppend(b *testing.B) {
 	line := []byte("epoch 12: loss 0.1234 accuracy 0.9876\n")
 	benchmark(b, func(b *testing.B, s *Store) func() error {
-		return func() error { return s.Logs().Append(b.Context(), count.New(), 1, 0, line, count.Now()) }
+		type log struct {
+			job, host domain.ID
+			size      int64
+		}
+		logs := make(chan log, 256)
+		for range cap(logs) {
+			job, host := leaseJob(b, s)
+			logs <- log{job: job, host: host}
+		}
+		return func() error {
+			l := <-logs
+			err := s.Logs().Append(b.Context(), l.job, 1, l.host, l.size, line, count.Now())
+			l.size += int64(len(line))
+			logs <- l
+			return err
+		}
 	})
 }

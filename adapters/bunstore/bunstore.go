@@ -37,6 +37,7 @@ type Store struct {
 	connection
 	writer  *writer
 	posts   *poster
+	copies  *copies
 	nested  nesting
 	wake    chan struct{}
 	leaders sync.Map // name → chan struct{}, see Leader
@@ -57,7 +58,7 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{Options: o, connection: c, wake: make(chan struct{}, 1)}
+	s := &Store{Options: o, connection: c, copies: newCopies(), wake: make(chan struct{}, 1)}
 	if err := s.migrate(ctx); err != nil {
 		return nil, errors.Join(translate(c.dialect, err), s.disconnect())
 	}

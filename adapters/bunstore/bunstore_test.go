@@ -84,6 +84,15 @@ func addJob(t testing.TB, s *Store) domain.ID {
 	return j.Snapshot().ID
 }
 
+// leaseJob makes a job with an attempt, which the host holds.
+func leaseJob(t testing.TB, s *Store) (job, host domain.ID) {
+	t.Helper()
+	j, host := newJob(t), count.New()
+	require.NoError(t, j.Lease(jobs.Lease{Host: host, HostOwner: count.New(), Devices: []jobs.Device{{ID: count.New()}}}, count.Now()))
+	require.NoError(t, s.Jobs().Add(t.Context(), j))
+	return j.Snapshot().ID, host
+}
+
 func TestWhatIsNoDatabaseIsRefusedWithoutRepeatingItsPassword(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{"", "mysql://user:secret@host/db", "sqlite://", "postgres://user:secret@host:99999999/db", "postgres://user:secret@[::/db"} {

@@ -44,6 +44,8 @@ type dialect struct {
 	transient func(error) bool
 	// lost says that the database does not answer.
 	lost func(error) bool
+	// full says that the database's disk has no room.
+	full func(error) bool
 }
 
 // connection is an open database.
@@ -86,6 +88,10 @@ var sqliteDialect = &dialect{
 		return errors.As(err, &e) && (e.Code()&0xff == sqlite3.SQLITE_BUSY || e.Code()&0xff == sqlite3.SQLITE_LOCKED)
 	},
 	lost: func(error) bool { return false },
+	full: func(err error) bool {
+		var e *sqlite.Error
+		return errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_FULL
+	},
 }
 
 // connectSQLite opens one connection that writes and a pool that reads beside it,
@@ -162,6 +168,10 @@ var postgresDialect = &dialect{
 		}
 		var c *pgconn.ConnectError
 		return errors.As(err, &c)
+	},
+	full: func(err error) bool {
+		var e *pgconn.PgError
+		return errors.As(err, &e) && e.Code == "53100"
 	},
 }
 

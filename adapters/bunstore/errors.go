@@ -15,6 +15,7 @@ import (
 var (
 	unavailable    = domain.Unavailable("database_unavailable", "the database does not answer")
 	busy           = domain.Unavailable("database_busy", "the database has too much to do; try again")
+	full           = domain.Unavailable("disk_full", "the server's disk has no room; try again later")
 	errWrongOffset = domain.Conflict("wrong_offset", "the log has another size")
 	closed         = domain.Unavailable("database_closed", "the database is being closed")
 )
@@ -30,6 +31,8 @@ var taken = map[string]*domain.Error{
 	"hosts.public_key":                  domain.Conflict("key_taken", "another host has this public key"),
 	"jobs_request":                      ports.ErrDuplicateRequest,
 	"jobs.renter, jobs.idempotency_key": ports.ErrDuplicateRequest,
+	"jobs_version":                      ports.ErrVersionTaken,
+	"jobs.origin, jobs.run_version":     ports.ErrVersionTaken,
 	"attempt_devices_active":            ports.ErrDeviceTaken,
 	"attempt_devices.device":            ports.ErrDeviceTaken,
 	"attempts_active":                   domain.Conflict("attempt_active", "the job has an active attempt already"),
@@ -65,6 +68,8 @@ func translate(d *dialect, err error) error {
 		return domain.Conflict("exists", "it exists already").With(err)
 	}
 	switch {
+	case d.full(err):
+		return full.With(err)
 	case d.transient(err):
 		return busy.With(err)
 	case disconnected(d, err):
@@ -76,7 +81,7 @@ func translate(d *dialect, err error) error {
 // fatal passes on an error that takes the whole transaction with it, and swallows one
 // that belongs to a single statement.
 func (d *dialect) fatal(err error) error {
-	if err != nil && (d.transient(err) || disconnected(d, err)) {
+	if err != nil && (d.transient(err) || d.full(err) || disconnected(d, err)) {
 		return err
 	}
 	return nil

@@ -95,6 +95,9 @@ func TestALeaderThatLosesItsConnectionStopsAndAnotherLeads(t *testing.T) {
 		}
 	}
 	next()
+	require.Eventually(t, func() bool {
+		return len(lines(t, a.read, "SELECT pid::text "+others+" AND state = 'idle' AND query LIKE '%pg_try_advisory_lock%'")) == 2
+	}, patience, time.Millisecond, "the other was refused and waits")
 	const lock = " AND pid IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory')"
 	require.NotEmpty(t, lines(t, a.read, "SELECT pg_terminate_backend(pid)::text "+others+lock))
 	next()
@@ -105,8 +108,8 @@ func TestALeaderThatLosesItsConnectionStopsAndAnotherLeads(t *testing.T) {
 
 func TestADamagedLogIsToldAndNotReturned(t *testing.T) {
 	onEach(t, func(t *testing.T, s *Store) {
-		job := count.New()
-		require.NoError(t, s.Logs().Append(t.Context(), job, 1, 0, []byte("hello"), count.Now()))
+		job, host := leaseJob(t, s)
+		require.NoError(t, s.Logs().Append(t.Context(), job, 1, host, 0, []byte("hello"), count.Now()))
 		_, err := s.write.ExecContext(t.Context(), "UPDATE log_chunks SET size = 7")
 		require.NoError(t, err)
 		_, err = s.Logs().Read(t.Context(), job, 1, 0, 100)

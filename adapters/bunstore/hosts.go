@@ -181,13 +181,16 @@ func loadHost(ctx context.Context, db bun.IDB, id domain.ID) (hosts.Snapshot, er
 	return list[0], nil
 }
 
-func insertHost(t *tx, s hosts.Snapshot) error {
+func insertHost(t *tx, s hosts.Snapshot) (hosts.Snapshot, error) {
 	s.Version = 1
 	row := toHostRow(&s, stamp(t.store.Clock.Now()))
 	if err := t.later(t.store.write.NewInsert().Model(&row)); err != nil {
-		return err
+		return s, err
 	}
-	return writeDevices(t, s.ID, nil, s.Devices)
+	if err := writeDevices(t, s.ID, nil, s.Devices); err != nil {
+		return s, err
+	}
+	return storedHost(&row, s.Devices)
 }
 
 func replaceHost(t *tx, old, next hosts.Snapshot) (hosts.Snapshot, bool, error) {
@@ -200,12 +203,18 @@ func replaceHost(t *tx, old, next hosts.Snapshot) (hosts.Snapshot, bool, error) 
 	if err := writeDevices(t, next.ID, old.Devices, next.Devices); err != nil {
 		return next, false, err
 	}
+	stored, err := storedHost(&row, next.Devices)
+	return stored, true, err
+}
+
+// storedHost is a host as it will be read.
+func storedHost(row *hostRow, devices []hosts.Device) (hosts.Snapshot, error) {
 	stored, err := row.snapshot()
-	for i, d := range next.Devices {
-		device := toGPURow(next.ID, i, d)
+	for i, d := range devices {
+		device := toGPURow(stored.ID, i, d)
 		stored.Devices = append(stored.Devices, device.device())
 	}
-	return stored, true, err
+	return stored, err
 }
 
 // writeDevices stores the devices that are new or changed since old. A host keeps a

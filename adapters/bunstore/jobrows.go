@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -39,6 +40,7 @@ type jobRow struct {
 	BundleKey          string
 	BundleSize         int64
 	BundleSHA256       string `bun:"bundle_sha256"`
+	Search             text
 	Spec               json.RawMessage
 	Phase              json.RawMessage
 	Avoid              json.RawMessage
@@ -47,7 +49,7 @@ type jobRow struct {
 }
 
 // fixed are the columns that an update leaves alone, because they never change.
-var fixed = []string{"id", "renter", "origin", "rerun_of", "created_at", "idempotency_key", "idempotency_request", "spec", "sealed_env"}
+var fixed = []string{"id", "renter", "origin", "rerun_of", "created_at", "idempotency_key", "idempotency_request", "search", "spec", "sealed_env"}
 
 func toJobRow(s *jobs.Snapshot) jobRow {
 	return jobRow{
@@ -57,7 +59,7 @@ func toJobRow(s *jobs.Snapshot) jobRow {
 		CreatedAt: stamp(s.CreatedAt), QueuedAt: stamp(s.QueuedAt), WaitUntil: stamp(s.WaitUntil), FinishedAt: stamp(s.FinishedAt),
 		IdempotencyKey: text(s.Idempotency.Key), IdempotencyRequest: s.Idempotency.Request,
 		BundleKey: s.Bundle.Key, BundleSize: s.Bundle.Size, BundleSHA256: s.Bundle.SHA256,
-		Spec: document(s.Spec), Phase: document(s.Phase), Avoid: document(s.Avoid),
+		Search: text(strings.ToLower(s.Spec.Name)), Spec: document(s.Spec), Phase: document(s.Phase), Avoid: document(s.Avoid),
 		SealedEnv: s.SealedEnv, Metrics: s.Metrics,
 	}
 }

@@ -3,6 +3,7 @@ package bunstore
 import (
 	"context"
 	"database/sql"
+	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -54,6 +55,15 @@ func (r jobStore) List(ctx context.Context, f ports.JobFilter, p ports.Page) ([]
 	return list, r.s.failed(ctx, err)
 }
 
+func (r jobStore) Count(ctx context.Context, f ports.JobFilter) (int64, error) {
+	db, err := r.s.reader()
+	if err != nil {
+		return 0, err
+	}
+	n, err := filterJobs(db.NewSelect().TableExpr("jobs AS j"), f).Count(ctx)
+	return n, r.s.failed(ctx, err)
+}
+
 func filterJobs(q *bun.SelectQuery, f ports.JobFilter) *bun.SelectQuery {
 	if !f.Renter.IsZero() {
 		q.Where("j.renter = ?", key(f.Renter))
@@ -61,8 +71,20 @@ func filterJobs(q *bun.SelectQuery, f ports.JobFilter) *bun.SelectQuery {
 	if !f.Host.IsZero() {
 		q.Where("j.id IN (SELECT job_id FROM attempts WHERE host = ?)", key(f.Host))
 	}
+	if !f.Holder.IsZero() {
+		q.Where("j.id IN (SELECT job_id FROM attempts WHERE host = ? AND active)", key(f.Holder))
+	}
 	if len(f.States) > 0 {
 		q.Where("j.state IN (?)", bun.List(f.States))
+	}
+	if f.Text != "" {
+		inName := "j.search LIKE ? ESCAPE '!'"
+		name := "%" + strings.NewReplacer("!", "!!", "%", "!%", "_", "!_").Replace(string(text(strings.ToLower(f.Text)).clean())) + "%"
+		if from, to, ok := domain.IDsBeginning("job", f.Text); ok {
+			q.Where("("+inName+" OR j.id BETWEEN ? AND ?)", name, key(from), key(to))
+		} else {
+			q.Where(inName, name)
+		}
 	}
 	if !f.Origin.IsZero() {
 		q.Where("j.origin = ?", key(f.Origin))
@@ -76,6 +98,9 @@ func filterJobs(q *bun.SelectQuery, f ports.JobFilter) *bun.SelectQuery {
 	}
 	if !f.Before.IsZero() {
 		q.Where("j.created_at < ?", stamp(f.Before))
+	}
+	if !f.Finished.IsZero() {
+		q.Where("j.finished_at >= ?", stamp(f.Finished))
 	}
 	return q
 }
@@ -136,13 +161,13 @@ func loadJob(ctx context.Context, db bun.IDB, id domain.ID) (jobs.Snapshot, erro
 	return list[0], nil
 }
 
-func insertJob(t *tx, s jobs.Snapshot) error {
+func insertJob(t *tx, s jobs.Snapshot) (jobs.Snapshot, error) {
 	s.Version = 1
 	row := toJobRow(&s)
 	if err := t.later(t.store.write.NewInsert().Model(&row)); err != nil {
-		return err
+		return s, err
 	}
-	return writeAttempts(t, s.ID, nil, s.Attempts)
+	return cutJob(s), writeAttempts(t, s.ID, nil, s.Attempts)
 }
 
 func replaceJob(t *tx, old, next jobs.Snapshot) (jobs.Snapshot, bool, error) {
@@ -152,14 +177,15 @@ func replaceJob(t *tx, old, next jobs.Snapshot) (jobs.Snapshot, bool, error) {
 	if err != nil || n == 0 {
 		return next, false, err
 	}
-	for i := range next.Attempts {
-		cutAttempt(&next.Attempts[i])
-	}
-	return cutJob(next), true, writeAttempts(t, next.ID, old.Attempts, next.Attempts)
+	next = cutJob(next)
+	return next, true, writeAttempts(t, next.ID, old.Attempts, next.Attempts)
 }
 
 // cutJob makes the times of a job what they will be when it is read.
 func cutJob(s jobs.Snapshot) jobs.Snapshot {
+	for i := range s.Attempts {
+		cutAttempt(&s.Attempts[i])
+	}
 	cutTimes(&s.CreatedAt, &s.QueuedAt, &s.WaitUntil, &s.FinishedAt)
 	return s
 }

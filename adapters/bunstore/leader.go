@@ -68,6 +68,7 @@ func (l leader) locked(ctx context.Context, name string, work func(context.Conte
 		defer cancel()
 		_ = conn.Close(ctx)
 	}()
+	another := false
 	for ctx.Err() == nil {
 		var leads bool
 		// Schemas are apart, as all their tables are.
@@ -76,8 +77,15 @@ func (l leader) locked(ctx context.Context, name string, work func(context.Conte
 			return unavailable.With(err)
 		}
 		if leads {
+			// Another led until now. If its connection broke, the lock is free a moment
+			// before it knows that, so it is given the time of a beat to end its work. A
+			// server that starts within that moment cannot know of it.
+			if another && !alive(ctx, conn) {
+				return errLost
+			}
 			return l.hold(ctx, conn, work)
 		}
+		another = true
 		wait(ctx, retryAfter)
 	}
 	return nil

@@ -36,6 +36,7 @@ type txRow struct {
 	Key      text
 	Currency text
 	JobID    key
+	HostID   key
 	Memo     text
 	At       stamp
 }
@@ -174,7 +175,7 @@ func readTransactions(ctx context.Context, db bun.IDB, page *bun.SelectQuery, or
 		if len(list) == 0 || list[len(list)-1].ID != domain.ID(line.ID) {
 			list = append(list, billing.Transaction{
 				ID: domain.ID(line.ID), Kind: billing.Kind(line.Kind), Key: string(line.Key), Currency: string(line.Currency),
-				Job: domain.ID(line.JobID), Memo: string(line.Memo), At: time.Time(line.At),
+				Job: domain.ID(line.JobID), Host: domain.ID(line.HostID), Memo: string(line.Memo), At: time.Time(line.At),
 			})
 		}
 		if line.Code == "" {

@@ -12,6 +12,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/peergpu/peergpu/domain"
+	"github.com/peergpu/peergpu/domain/jobs"
 	"github.com/peergpu/peergpu/ports"
 )
 
@@ -47,9 +48,29 @@ var coder = sync.OnceValue(func() (c struct {
 // present is the size of a log: where its last chunk ends.
 const present = "COALESCE((SELECT start + size FROM log_chunks WHERE job_id = ? AND attempt = ? ORDER BY start DESC LIMIT 1), 0)"
 
-func (r logs) Append(ctx context.Context, job domain.ID, attempt int, offset int64, data []byte, at time.Time) error {
+// holding is the attempt if a host holds it.
+const holding = " FROM attempts WHERE job_id = ? AND number = ? AND host = ? AND active"
+
+func (r logs) Open(ctx context.Context, job domain.ID, attempt int, host domain.ID) (int64, error) {
+	db, err := r.s.reader()
+	if err != nil {
+		return 0, err
+	}
+	size, err := r.open(ctx, db, job, attempt, host)
+	return size, r.s.failed(ctx, err)
+}
+
+func (r logs) open(ctx context.Context, db bun.IDB, job domain.ID, attempt int, host domain.ID) (size int64, err error) {
+	err = db.NewRaw("SELECT "+present+holding, key(job), attempt, key(job), attempt, key(host)).Scan(ctx, &size)
+	if errors.Is(err, sql.ErrNoRows) && ctx.Err() == nil {
+		err = jobs.ErrStale
+	}
+	return size, err
+}
+
+func (r logs) Append(ctx context.Context, job domain.ID, attempt int, host domain.ID, offset int64, data []byte, at time.Time) error {
 	if len(data) == 0 {
-		size, err := r.Size(ctx, job, attempt)
+		size, err := r.Open(ctx, job, attempt, host)
 		if err == nil && size != offset {
 			err = errWrongOffset
 		}
@@ -59,10 +80,17 @@ func (r logs) Append(ctx context.Context, job domain.ID, attempt int, offset int
 	return r.s.commit(ctx, job, func(t *tx) error {
 		// Two servers that append at once have the same start, which the key refuses.
 		n, err := t.exec(r.s.write.NewRaw("INSERT INTO log_chunks (job_id, attempt, start, size, at, data) "+
-			"SELECT ?, ?, ?, ?, ?, ? WHERE "+present+" = ?",
-			key(job), attempt, offset, len(data), stamp(at), packed, key(job), attempt, offset))
-		if err == nil && n == 0 {
-			return errWrongOffset
+			"SELECT ?, ?, ?, ?, ?, ?"+holding+" AND "+present+" = ?",
+			key(job), attempt, offset, len(data), stamp(at), packed, key(job), attempt, key(host), key(job), attempt, offset))
+		if err != nil || n > 0 {
+			return err
+		}
+		db, err := t.rows()
+		if err != nil {
+			return err
+		}
+		if _, err = r.open(t.ctx, db, job, attempt, host); err == nil {
+			err = errWrongOffset
 		}
 		return err
 	})

@@ -2,11 +2,14 @@ package bunstore
 
 import (
 	"context"
+	"errors"
 	"hash/fnv"
 	"time"
 
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
+
+	"github.com/peergpu/peergpu/tests/faults"
 )
 
 // migrate brings the tables up to date. The two folders of migrations are written by
@@ -29,17 +32,36 @@ func (s *Store) migrate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	done, err := provider.Up(ctx)
+	done, err := up(ctx, provider)
 	// goose has no lock for SQLite. Who comes second finds tables that it was about to
 	// make, and, when it looks again, that there is nothing left to do.
 	for try := 1; err != nil && s.postgres == nil && ctx.Err() == nil && try < maxTries; try++ {
 		wait(ctx, 50*time.Millisecond)
-		done, err = provider.Up(ctx)
+		done, err = up(ctx, provider)
 	}
 	if len(done) > 0 {
 		s.Log.InfoContext(ctx, "migrated the database", "migrations", len(done), "version", done[len(done)-1].Source.Version)
 	}
 	return err
+}
+
+// up applies what is missing. A build with crash points takes one migration at a time,
+// each still in a transaction of its own, so that it can die between two.
+func up(ctx context.Context, provider *goose.Provider) (done []*goose.MigrationResult, err error) {
+	if !faults.Enabled {
+		return provider.Up(ctx)
+	}
+	for {
+		next, err := provider.UpByOne(ctx)
+		if errors.Is(err, goose.ErrNoNextVersion) {
+			return done, nil
+		}
+		if err != nil {
+			return done, err
+		}
+		done = append(done, next)
+		_ = faults.Point("migrate.mid")
+	}
 }
 
 // migrationLock makes servers that start at once wait for each other. The lock is one

@@ -11,6 +11,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/peergpu/peergpu/domain"
+	"github.com/peergpu/peergpu/domain/jobs"
 )
 
 func TestBothFoldersHaveTheSameMigrations(t *testing.T) {
@@ -97,4 +100,43 @@ func TestServersThatStartAtOnceAllSucceed(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestVersionsThatWereGivenTwiceAreNumberedAnew(t *testing.T) {
+	t.Parallel()
+	for name, url := range urls {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			at := url(t)
+			s := open(t, at)
+			first, other := addJob(t, s), addJob(t, s)
+			old, err := s.Jobs().Get(t.Context(), first, domain.ID{})
+			require.NoError(t, err)
+			require.NoError(t, exec(t, s, "DROP INDEX jobs_version"))
+			require.NoError(t, exec(t, s, "DELETE FROM goose_db_version WHERE version_id = 8"))
+			versions := []domain.ID{first}
+			for range 3 {
+				j, err := jobs.New(jobs.Draft{ID: count.New(), Renter: old.Renter, Spec: old.Spec, Currency: "EUR", Rerun: &old, RunVersion: 2}, count.Now())
+				require.NoError(t, err)
+				require.NoError(t, s.Jobs().Add(t.Context(), j))
+				versions = append(versions, j.Snapshot().ID)
+			}
+			s = open(t, at)
+			for i, id := range versions {
+				v, err := s.Jobs().Get(t.Context(), id, domain.ID{})
+				require.NoError(t, err)
+				assert.Equal(t, i+1, v.RunVersion)
+			}
+			v, err := s.Jobs().Get(t.Context(), other, domain.ID{})
+			require.NoError(t, err)
+			assert.Equal(t, 1, v.RunVersion)
+			assert.Error(t, exec(t, s, "UPDATE jobs SET run_version = 1"))
+		})
+	}
+}
+
+func exec(t *testing.T, s *Store, query string) error {
+	t.Helper()
+	_, err := s.write.ExecContext(t.Context(), query)
+	return err
 }

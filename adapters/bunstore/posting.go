@@ -90,7 +90,7 @@ func (g *posting) admit(txs []billing.Transaction) (err error) {
 		keys = append(keys, t.Key)
 		g.txs = append(g.txs, txRow{
 			ID: key(t.ID), Kind: text(t.Kind), Key: text(t.Key), Currency: text(t.Currency),
-			JobID: key(t.Job), Memo: text(t.Memo), At: stamp(t.At),
+			JobID: key(t.Job), HostID: key(t.Host), Memo: text(t.Memo), At: stamp(t.At),
 		})
 	}
 	return nil

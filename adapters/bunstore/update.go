@@ -20,8 +20,8 @@ type kind[A interface{ Facts() []domain.Fact }, S any] struct {
 	snapshot func(A) S
 	// load finds one; none is sql.ErrNoRows.
 	load func(ctx context.Context, db bun.IDB, id domain.ID) (S, error)
-	// insert stores a new one.
-	insert func(t *tx, s S) error
+	// insert stores a new one, and gives it as it will be read.
+	insert func(t *tx, s S) (stored S, err error)
 	// replace stores what became of old if its version is still the stored one, and
 	// gives the new state as it will be read; else found is false.
 	replace func(t *tx, old, next S) (stored S, found bool, err error)
@@ -34,15 +34,26 @@ func (k *kind[A, S]) add(ctx context.Context, s *Store, id domain.ID, a A) error
 	if err != nil {
 		return err
 	}
-	return s.commit(ctx, id, func(t *tx) error {
-		if err := k.insert(t, snapshot); err != nil {
+	var stored S
+	err = s.commit(ctx, id, func(t *tx) (err error) {
+		if stored, err = k.insert(t, snapshot); err != nil {
 			return err
 		}
 		return t.record(events)
 	})
+	if err == nil {
+		k.keep(s, id, stored)
+	}
+	return err
 }
 
-// update loads, changes and stores an aggregate. It works on a copy that it loads
+// keep remembers what was stored, for the next update; callers may do with theirs what
+// they like.
+func (k *kind[A, S]) keep(s *Store, id domain.ID, stored S) {
+	s.copies.put(id, k.snapshot(k.restore(stored)))
+}
+
+// update loads, changes and stores an aggregate. It works on a copy that it has, or loads
 // beforehand, so that the writer has nothing to wait for; if somebody else was faster,
 // the change runs again within the transaction, on a row that nobody else can change.
 func (k *kind[A, S]) update(ctx context.Context, s *Store, id domain.ID, change func(A) error) (stored S, err error) {
@@ -51,16 +62,23 @@ func (k *kind[A, S]) update(ctx context.Context, s *Store, id domain.ID, change 
 	if err != nil {
 		return zero, err
 	}
-	first, err := k.load(ctx, db, id)
-	if err != nil {
-		return zero, s.missing(ctx, k.name, err)
+	first, had := s.copies.find(id).(S)
+	var ahead outcome[S]
+	if had {
+		// That it is refused or changes nothing is not for an old copy to say.
+		ahead, err = k.apply(s, first, change)
+		had = err == nil && ahead.changes(first)
 	}
-	ahead, err := k.apply(s, first, change)
-	if err != nil {
-		return zero, err
-	}
-	if len(ahead.events) == 0 && reflect.DeepEqual(first, ahead.next) {
-		return first, nil
+	if !had {
+		if first, err = k.load(ctx, db, id); err != nil {
+			return zero, s.missing(ctx, k.name, err)
+		}
+		if ahead, err = k.apply(s, first, change); err != nil {
+			return zero, err
+		}
+		if !ahead.changes(first) {
+			return first, nil
+		}
 	}
 	err = s.commit(ctx, id, func(t *tx) error {
 		old, changed := first, ahead
@@ -83,8 +101,10 @@ func (k *kind[A, S]) update(ctx context.Context, s *Store, id domain.ID, change 
 		return t.record(changed.events)
 	})
 	if err != nil {
+		s.copies.forget(id)
 		return zero, err
 	}
+	k.keep(s, id, stored)
 	return stored, nil
 }
 
@@ -92,6 +112,10 @@ func (k *kind[A, S]) update(ctx context.Context, s *Store, id domain.ID, change 
 type outcome[S any] struct {
 	next   S
 	events []outboxRow
+}
+
+func (o outcome[S]) changes(old S) bool {
+	return len(o.events) > 0 || !reflect.DeepEqual(old, o.next)
 }
 
 func (k *kind[A, S]) apply(s *Store, old S, change func(A) error) (outcome[S], error) {

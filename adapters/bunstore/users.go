@@ -52,10 +52,13 @@ var userKind = &kind[*identity.User, identity.Snapshot]{
 	load: func(ctx context.Context, db bun.IDB, id domain.ID) (identity.Snapshot, error) {
 		return readUser(ctx, db, "id = ?", key(id))
 	},
-	insert: func(t *tx, s identity.Snapshot) error {
+	insert: func(t *tx, s identity.Snapshot) (identity.Snapshot, error) {
 		s.Version = 1
 		row := toUserRow(s)
-		return t.later(t.store.write.NewInsert().Model(&row))
+		if err := t.later(t.store.write.NewInsert().Model(&row)); err != nil {
+			return s, err
+		}
+		return row.snapshot()
 	},
 	replace: func(t *tx, old, next identity.Snapshot) (identity.Snapshot, bool, error) {
 		next.Version = old.Version + 1

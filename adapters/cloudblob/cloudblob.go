@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"time"
 
 	"gocloud.dev/blob"
@@ -217,6 +218,9 @@ func translate(ctx context.Context, err error) error {
 	}
 	if gcerrors.Code(err) == gcerrors.NotFound {
 		return domain.NotFound("object").With(err)
+	}
+	if errors.Is(err, syscall.ENOSPC) {
+		return domain.Unavailable("disk_full", "the server's disk has no room; try again later").With(err)
 	}
 	return domain.Unavailable("blobs_unavailable", "the object store does not answer").With(err)
 }

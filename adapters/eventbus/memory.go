@@ -21,6 +21,7 @@ import (
 
 	"github.com/peergpu/peergpu/domain"
 	"github.com/peergpu/peergpu/ports"
+	"github.com/peergpu/peergpu/tests/faults"
 )
 
 // How often a handler is tried before Publish fails: nine times within some 2 s. The
@@ -127,7 +128,7 @@ func (c consumer) handle(msg *message.Message) error {
 	if err := c.handler(ctx, e); err != nil {
 		return fmt.Errorf("%s: %w", c.name, err)
 	}
-	return nil
+	return faults.Point("consumer.after_effect_before_ack")
 }
 
 // Publish implements ports.Bus. Before Run it waits for it.

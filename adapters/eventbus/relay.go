@@ -8,6 +8,7 @@ import (
 
 	"github.com/peergpu/peergpu/domain"
 	"github.com/peergpu/peergpu/ports"
+	"github.com/peergpu/peergpu/tests/faults"
 )
 
 const (
@@ -236,6 +237,7 @@ func (s *shift) note(r report) {
 // still pending and would be published again. It says whether it freed any.
 func (s *shift) mark() (freed bool) {
 	if len(s.unmarked) > 0 {
+		_ = faults.Point("outbox.after_publish_before_mark")
 		if err := s.outbox.Done(s.out, s.unmarked...); err != nil {
 			if s.out.Err() == nil {
 				s.log.Error("published events cannot be marked", "error", err)

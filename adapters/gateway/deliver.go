@@ -1,25 +1,62 @@
 package gateway
 
 import (
+	"context"
 	"crypto/rand"
 	"time"
 
 	"github.com/peergpu/peergpu/application/jobs"
 	domainjobs "github.com/peergpu/peergpu/domain/jobs"
 	"github.com/peergpu/peergpu/openapi/wire"
+	"github.com/peergpu/peergpu/tests/faults"
 )
 
 const (
 	cancelGrace  = 10 * time.Second // between SIGTERM and SIGKILL
 	deliverAgain = time.Second      // after orders could not be read
+	deliverTick  = 2 * time.Second  // the most that a lost wake delays an order
 )
 
-// wake looks for orders soon, and again if it was looking already.
+// Deliver wakes sessions that have something to send and were not told, until ctx ends.
+// Thousands of hosts without an order cost it nothing: it asks for the orders.
+func (g *Gateway) Deliver(ctx context.Context) error {
+	ticker := time.NewTicker(deliverTick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		if g.channels.empty() {
+			continue
+		}
+		all, err := g.Jobs.AllOutstanding(ctx)
+		if err != nil && ctx.Err() == nil {
+			g.Log.Warn("orders cannot be looked for", "error", err)
+		}
+		for _, o := range all {
+			if s := g.channels.find(o.Host); s != nil && !s.knows(order{o.Ref, o.Cancel}) {
+				s.wake()
+			}
+		}
+	}
+}
+
+// knows says whether the order was sent in this session.
+func (s *session) knows(o order) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sent[o]
+}
+
+// wake looks for orders soon, and again if it was looking already. Before the welcome
+// nothing is sent.
 func (s *session) wake() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.woken = true
-	if !s.busy {
+	if s.ready && !s.busy {
 		s.busy = true
 		s.g.all.Go(s.deliver)
 	}
@@ -37,17 +74,61 @@ func (s *session) deliver() {
 		}
 		s.woken = false
 		s.mu.Unlock()
-		orders, err := s.g.Jobs.Orders(s.ctx, s.who)
+		orders, holds, err := s.g.Jobs.Orders(s.ctx, s.who)
 		for _, o := range orders {
 			if err := s.give(o); err != nil {
 				s.g.Log.Error("an order cannot be signed", "host", s.Host, "job", o.Job.ID, "error", err)
 			}
+		}
+		if err == nil {
+			err = s.dismiss(holds)
 		}
 		if err != nil && s.ctx.Err() == nil {
 			s.g.Log.Warn("orders cannot be read", "host", s.Host, "error", err)
 			time.AfterFunc(deliverAgain, s.wake)
 		}
 	}
+}
+
+// over notes that the result of an attempt was taken.
+func (s *session) over(ref jobs.Ref) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sent[order{ref: ref}] {
+		s.ended[ref] = true
+	}
+}
+
+// dismiss forgets the attempts of this session that the host does not hold any more, and
+// tells the agent of those that were taken from it: it stops them.
+func (s *session) dismiss(holds []jobs.Ref) error {
+	s.mu.Lock()
+	over := map[jobs.Ref]bool{} // and whether it ended by itself
+	for o := range s.sent {
+		over[o.ref] = s.ended[o.ref]
+	}
+	s.mu.Unlock()
+	for _, ref := range holds {
+		delete(over, ref)
+	}
+	for ref, ended := range over {
+		taken := false
+		if !ended {
+			var err error
+			if taken, err = s.g.Jobs.Taken(s.ctx, s.who, ref); err != nil {
+				return err
+			}
+		}
+		if taken {
+			s.send(&wire.LogAck{JobID: ref.Job.Prefixed("job"), Attempt: ref.Attempt, Stale: true}, "")
+		}
+		s.mu.Lock()
+		delete(s.sent, order{ref: ref})
+		delete(s.sent, order{ref: ref, cancel: true})
+		delete(s.ended, ref)
+		s.mu.Unlock()
+	}
+	return nil
 }
 
 // give signs and sends one order, once in this session.
@@ -75,6 +156,7 @@ func (s *session) give(o jobs.Order) error {
 	jws, err := s.sign(wire.TypManifest, s.manifest(o))
 	if err == nil {
 		s.send(&wire.Manifest{JWS: jws}, "")
+		_ = faults.Point("offer.after_send")
 	}
 	return err
 }

@@ -7,7 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"math"
 	"net/http"
+	"strconv"
 	"sync"
 	"time"
 
@@ -20,6 +22,7 @@ import (
 	"github.com/peergpu/peergpu/openapi/api"
 	"github.com/peergpu/peergpu/openapi/wire"
 	"github.com/peergpu/peergpu/ports"
+	"github.com/peergpu/peergpu/tests/faults"
 )
 
 // Deps is what the gateway needs.
@@ -31,26 +34,41 @@ type Deps struct {
 	Clock     ports.Clock
 	IDs       ports.IDs
 	Live      ports.Live
+	Limiter   ports.Limiter
 	Log       *slog.Logger
+	// AgentsPerSecond is how many agents may connect within a second; 0: no limit.
+	AgentsPerSecond int
 	// JobJSON is how a job looks in the API.
 	JobJSON func(jobs.View) any
+	// HostJSON is how a host looks to its owner, whose short name comes with it, and
+	// LoadJSON how its load does.
+	HostJSON func(v hosts.View, owner, currency string) any
+	LoadJSON func([]hosts.DeviceLoad) any
+	// Connects is how often a host or an account may open a WebSocket, or an address with
+	// a credential that is none; 0 times is no limit.
+	Connects ports.Limit
+	// Address is where a request comes from.
+	Address func(*http.Request) string
 }
 
 // Gateway holds the connected agents and the viewers.
 type Gateway struct {
 	Deps
 	channels *Channels
+	gate     gate
 	upgrader websocket.Upgrader
 	viewers  websocket.Upgrader
+	owners   websocket.Upgrader
 
 	ctx  context.Context //nolint:containedctx // connections outlive the requests that made them
 	stop context.CancelFunc
+	mu   sync.Mutex // of stop against all that begins
 	all  sync.WaitGroup
 }
 
 // New makes a gateway whose agents are reached through channels.
 func New(d Deps, channels *Channels) *Gateway {
-	g := &Gateway{Deps: d, channels: channels}
+	g := &Gateway{Deps: d, channels: channels, gate: gate{most: d.AgentsPerSecond}}
 	g.ctx, g.stop = context.WithCancel(context.Background())
 	// Small buffers and a shared pool: most connections are idle most of the time.
 	pool := &sync.Pool{}
@@ -58,10 +76,13 @@ func New(d Deps, channels *Channels) *Gateway {
 		ReadBufferSize: 512, WriteBufferSize: 512, WriteBufferPool: pool,
 		Subprotocols: []string{agentProtocol}, HandshakeTimeout: 10 * time.Second, Error: noUpgrade,
 	}
-	g.viewers = websocket.Upgrader{
-		ReadBufferSize: 512, WriteBufferSize: 4096, WriteBufferPool: &sync.Pool{},
-		Subprotocols: []string{viewerProtocol}, HandshakeTimeout: 10 * time.Second, Error: noUpgrade,
+	forPages := func(protocol string) websocket.Upgrader {
+		return websocket.Upgrader{
+			ReadBufferSize: 512, WriteBufferSize: 4096, WriteBufferPool: &sync.Pool{},
+			Subprotocols: []string{protocol}, HandshakeTimeout: 10 * time.Second, Error: noUpgrade,
+		}
 	}
+	g.viewers, g.owners = forPages(viewerProtocol), forPages(ownerProtocol)
 	return g
 }
 
@@ -69,6 +90,7 @@ func New(d Deps, channels *Channels) *Gateway {
 const (
 	agentProtocol  = "v1.agent"
 	viewerProtocol = "v1.job"
+	ownerProtocol  = "v1.me"
 	ticketPrefix   = "ticket."
 )
 
@@ -101,6 +123,12 @@ func (c *Channels) find(host domain.ID) *session {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.sessions[host]
+}
+
+func (c *Channels) empty() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.sessions) == 0
 }
 
 // put makes a session the host's, and gives the one that it replaces. While the server
@@ -150,7 +178,10 @@ func (g *Gateway) Stop(ctx context.Context) error {
 		})
 	}
 	closing.Wait()
+	_ = faults.Point("drain.mid")
+	g.mu.Lock()
 	g.stop()
+	g.mu.Unlock()
 	done := make(chan struct{})
 	go func() {
 		g.all.Wait()
@@ -164,18 +195,51 @@ func (g *Gateway) Stop(ctx context.Context) error {
 	}
 }
 
+// take serves a connection, unless Stop waits already for those that it serves.
+func (g *Gateway) take(conn *websocket.Conn, serve func()) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.ctx.Err() != nil {
+		_ = conn.Close()
+		return false
+	}
+	g.all.Go(serve)
+	return true
+}
+
+// admit counts an attempt to open a WebSocket, of whoever a credential names. Agents count
+// each for itself: many may stand behind one address, and all come back at once when the
+// server was away.
+func (g *Gateway) admit(r *http.Request, who domain.Actor, err error) error {
+	by := "address:"
+	switch {
+	case !who.Host.IsZero():
+		by = "host:" + who.Host.String()
+	case !who.User.IsZero():
+		by = "user:" + who.User.String()
+	case g.Address != nil:
+		by += g.Address(r)
+	}
+	if limited := g.Connects.Use(r.Context(), g.Limiter, "ws:"+by); limited != nil {
+		return limited
+	}
+	return err
+}
+
 // refuse answers an upgrade that is not allowed, as the API answers everything (RFC
 // 9457). What is our own fault is not explained.
 func refuse(w http.ResponseWriter, err error) {
 	status, code, detail := http.StatusServiceUnavailable, "unavailable", "try again in a moment"
 	var ours *domain.Error
+	var wait time.Duration
 	if errors.As(err, &ours) {
+		wait = ours.RetryAfter
 		if known, ok := statuses[ours.Kind]; ok {
 			status, code, detail = known, ours.Code, ours.Detail
 		}
 	}
-	if status == http.StatusServiceUnavailable {
-		w.Header().Set("Retry-After", "1")
+	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
+		w.Header().Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(wait.Seconds())))))
 	}
 	answer(w, status, code, detail)
 }
@@ -185,6 +249,7 @@ var statuses = map[domain.Kind]int{
 	domain.KindForbidden:       http.StatusForbidden,
 	domain.KindNotFound:        http.StatusNotFound,
 	domain.KindInvalid:         http.StatusBadRequest,
+	domain.KindExhausted:       http.StatusTooManyRequests,
 }
 
 // noUpgrade answers what is no attempt to open a WebSocket, or none of ours.

@@ -2,16 +2,17 @@ package gateway
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"strings"
 	"time"
 	"unicode"
 
+	"github.com/peergpu/peergpu/application/hosts"
 	"github.com/peergpu/peergpu/application/jobs"
 	"github.com/peergpu/peergpu/domain"
 	domainhosts "github.com/peergpu/peergpu/domain/hosts"
 	domainjobs "github.com/peergpu/peergpu/domain/jobs"
+	"github.com/peergpu/peergpu/openapi"
 	"github.com/peergpu/peergpu/openapi/wire"
 )
 
@@ -21,19 +22,27 @@ func (s *session) text(data []byte) error {
 	if errors.Is(err, wire.ErrUnknownType) {
 		return nil
 	}
+	if err == nil {
+		err = check(f)
+	}
 	if err != nil {
-		return domain.Invalid("bad_frame", "%s", err.Error())
+		bad := domain.Invalid("bad_frame", "%s", err.Error())
+		if f.ID == "" {
+			return bad
+		}
+		s.g.Log.Warn("an agent's frame is not as the protocol says", "host", s.Host, "error", err)
+		s.ack(f.ID, bad)
+		return nil
 	}
 	switch b := f.Body.(type) {
 	case *wire.Heartbeat:
-		load, err := json.Marshal(b)
-		if err != nil {
-			load = nil
-		}
 		if !s.stopping {
-			s.g.Hosts.Heartbeat(s.Session, load)
+			s.g.Hosts.Heartbeat(s.Session, loadsOf(b.GPUs))
 		}
-		s.ack(f.ID, nil)
+		if f.ID != "" {
+			now := s.g.Clock.Now()
+			s.send(&wire.Ack{Ok: true, ServerTime: &now}, f.ID)
+		}
 	case *wire.Inventory:
 		s.ack(f.ID, s.inventory(b))
 	case *wire.Accept:
@@ -52,19 +61,21 @@ func (s *session) text(data []byte) error {
 		return s.uploads(f.ID, b)
 	case *wire.Uploaded:
 		return s.report(f.ID, b.JobID, b.Attempt, func(ref jobs.Ref) error {
-			paths := make([]string, len(b.Files))
-			for i, file := range b.Files {
-				paths[i] = file.Path
-			}
-			return s.g.Jobs.ConfirmUploads(s.ctx, s.who, ref, paths)
+			return s.g.Jobs.ConfirmUploads(s.ctx, s.who, ref, filesOf(b.Files))
 		})
 	case *wire.Finished:
 		return s.report(f.ID, b.JobID, b.Attempt, func(ref jobs.Ref) error {
-			return s.g.Jobs.Finished(s.ctx, s.who, ref, domainjobs.Result{
+			err := s.g.Jobs.Finished(s.ctx, s.who, ref, domainjobs.Result{
 				Exit:     exitOf(b.ExitCode, b.Reason, b.Detail, b.DurationMs),
 				LogBytes: b.Log.Bytes, LogLines: b.Log.Lines, LogSHA256: b.Log.SHA256,
 				PeakMemory: b.Usage.PeakMemoryBytes, CPUTime: time.Duration(b.Usage.CPUMs) * time.Millisecond,
+				Fetched: b.Usage.FetchedBytes, FetchTook: time.Duration(b.Usage.FetchMs) * time.Millisecond,
+				Files: filesOf(b.Artifacts),
 			})
+			if err == nil {
+				s.over(ref)
+			}
+			return err
 		})
 	case *wire.Reclaim:
 		if b.Stopping {
@@ -77,13 +88,32 @@ func (s *session) text(data []byte) error {
 	return nil
 }
 
+// check holds a frame to its schema, as it was understood: JSON knows more ways to write
+// a field than the schema sees.
+func check(f wire.Frame) error {
+	data, err := wire.Encode(f)
+	if err != nil {
+		return err
+	}
+	return openapi.CheckFrame(wire.TypeOf(f.Body), data)
+}
+
+func loadsOf(gpus []wire.GPULoad) []hosts.Load {
+	loads := make([]hosts.Load, len(gpus))
+	for i, g := range gpus {
+		loads[i] = hosts.Load{
+			UUID: g.UUID, Utilization: min(max(g.UtilPct, 0), 100), MemoryUsedMB: max(g.MemoryUsedMB, 0),
+			TemperatureC: g.TempC, PowerW: max(g.PowerW, 0),
+		}
+	}
+	return loads
+}
+
 // leaving takes a host that stops off the market, so that what it gives back is not
 // offered to it again. Its session goes on until it has told everything.
 func (s *session) leaving() {
 	s.g.Jobs.Withdraw(s.Host)
-	if err := s.g.Hosts.Disconnect(s.ctx, s.Session); err != nil {
-		s.g.Log.Warn("a host's leaving cannot be stored", "host", s.Host, "error", err)
-	}
+	s.disconnect()
 	s.stopping = true
 }
 
@@ -179,14 +209,18 @@ func (s *session) rejected(id string, b *wire.Reject) error {
 	})
 }
 
+func filesOf(named []wire.Artifact) []domainjobs.File {
+	files := make([]domainjobs.File, len(named))
+	for i, a := range named {
+		files[i] = domainjobs.File{Path: a.Path, Size: a.Size, SHA256: a.SHA256}
+	}
+	return files
+}
+
 // uploads answers where the results go.
 func (s *session) uploads(id string, b *wire.UploadRequest) error {
-	files := make([]jobs.File, len(b.Files))
-	for i, f := range b.Files {
-		files[i] = jobs.File{Path: f.Path, Size: f.Size, SHA256: f.SHA256}
-	}
 	return s.report("", b.JobID, b.Attempt, func(ref jobs.Ref) error {
-		uploads, err := s.g.Jobs.AuthorizeUploads(s.ctx, s.who, ref, files)
+		uploads, err := s.g.Jobs.AuthorizeUploads(s.ctx, s.who, ref, filesOf(b.Files))
 		if err != nil {
 			s.ack(id, err)
 			return err

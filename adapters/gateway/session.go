@@ -16,6 +16,7 @@ import (
 	"github.com/peergpu/peergpu/application/hosts"
 	"github.com/peergpu/peergpu/application/jobs"
 	"github.com/peergpu/peergpu/domain"
+	domainhosts "github.com/peergpu/peergpu/domain/hosts"
 	"github.com/peergpu/peergpu/openapi/wire"
 )
 
@@ -33,15 +34,18 @@ type session struct {
 	hosts.Session
 	g    *Gateway
 	who  domain.Actor
+	key  string // thumbprint of the key that the access token is bound to
 	conn *websocket.Conn
 
 	writing  sync.Mutex
 	stopping bool // the agent takes no more work; known to the reader alone
 
 	mu     sync.Mutex
-	sent   map[order]bool        // what was sent in this session
+	sent   map[order]bool        // what was sent in this session, of attempts that the host holds
+	ended  map[jobs.Ref]bool     // of those, the ones whose result was taken: nobody can take them away
 	queues map[jobs.Ref][]func() // reports of an attempt are done one after the other
-	woken  bool                  // deliver runs, and has to look again
+	ready  bool                  // the agent was welcomed
+	woken  bool                  // there is something to look for
 	busy   bool                  // deliver runs
 	ctx    context.Context       //nolint:containedctx // ends with the connection
 	cancel context.CancelFunc
@@ -54,13 +58,13 @@ type order struct {
 
 // Agent serves GET /ws/agent.
 func (g *Gateway) Agent(w http.ResponseWriter, r *http.Request) {
-	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if !ok {
-		refuse(w, domain.Unauthenticated("an agent sends its access token"))
+	if !g.gate.enter(g.Clock.Now()) {
+		g.gate.turnAway(w)
 		return
 	}
-	who, err := g.Hosts.AuthenticateAgent(r.Context(), token)
-	if err != nil {
+	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	who, key, err := g.Hosts.AuthenticateAgent(r.Context(), token)
+	if err = g.admit(r, who, err); err != nil {
 		refuse(w, err)
 		return
 	}
@@ -68,46 +72,74 @@ func (g *Gateway) Agent(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // the upgrader has answered
 	}
-	s := &session{g: g, who: who, conn: conn, sent: map[order]bool{}, queues: map[jobs.Ref][]func(){}}
+	s := &session{g: g, who: who, key: key, conn: conn, sent: map[order]bool{}, ended: map[jobs.Ref]bool{}, queues: map[jobs.Ref][]func(){}}
 	s.ctx, s.cancel = context.WithCancel(g.ctx)
 	conn.SetReadLimit(wire.MaxText)
 	// The handler returns, so that the server's buffers of the request are freed.
-	g.all.Go(s.serve)
+	if !g.take(conn, s.serve) {
+		s.cancel()
+	}
 }
 
 // serve is the life of a connection.
 func (s *session) serve() {
-	defer s.cancel()
+	if !s.arrive() {
+		s.cancel()
+		return
+	}
+	// What the handshake needed of a stack is given back: from now on little happens.
+	s.g.all.Go(func() {
+		defer s.leave()
+		s.wake()
+		s.read()
+	})
+}
+
+// arrive makes the session that of its host, unless it is not to be.
+func (s *session) arrive() bool {
 	held, err := s.greet()
 	if err != nil {
 		s.refuse(err)
-		return
+		return false
 	}
 	older, ok := s.g.channels.put(s)
 	if !ok {
 		s.close(wire.CloseRestart, "the server restarts")
-		return
+		return false
 	}
 	if older != nil {
 		older.end(wire.CloseFenced, "a newer session of this host took over")
 	}
 	if older == s {
-		return
+		return false
 	}
-	defer s.leave()
+	// A host that lost its place after Connect let it in had no session here to close.
+	if err := s.g.Hosts.Admit(s.ctx, s.who); err != nil {
+		s.refuse(err)
+		s.leave()
+		return false
+	}
 	if err := s.welcome(held); err != nil {
 		s.g.Log.Warn("a host cannot be welcomed", "host", s.Host, "error", err)
 		s.close(wire.CloseRestart, "try again")
-		return
+		s.leave()
+		return false
 	}
-	s.wake()
-	s.read()
+	s.mu.Lock()
+	s.ready = true
+	s.mu.Unlock()
+	return true
 }
 
 func (s *session) leave() {
 	s.g.channels.drop(s)
 	s.cancel()
 	_ = s.conn.Close()
+	s.disconnect()
+}
+
+// disconnect ends the host's presence, also when the session is over.
+func (s *session) disconnect() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), 5*time.Second)
 	defer cancel()
 	if err := s.g.Hosts.Disconnect(ctx, s.Session); err != nil {
@@ -132,14 +164,17 @@ func (s *session) greet() (*wire.Hello, error) {
 	if err != nil || !ok || kind != websocket.TextMessage {
 		return nil, domain.Invalid("bad_frame", "the first frame is a hello")
 	}
+	if err := check(frame); err != nil {
+		return nil, domain.Invalid("bad_frame", "%s", err.Error())
+	}
 	key, err := s.g.Hosts.PublicKey(s.ctx, s.who)
 	if err != nil {
 		return nil, err
 	}
 	signature, err := base64.RawURLEncoding.DecodeString(hello.Signature)
-	if err != nil || len(key) != ed25519.PublicKeySize ||
+	if err != nil || len(key) != ed25519.PublicKeySize || domainhosts.Thumbprint(key) != s.key ||
 		!ed25519.Verify(key, wire.HelloPayload(nonce, s.who.Host.Prefixed("hst"), *hello), signature) {
-		return nil, domain.Unauthenticated("the hello is not signed by the host's key")
+		return nil, domain.Unauthenticated("the hello is not signed by the host's key, or the token is another key's")
 	}
 	s.Session, err = s.g.Hosts.Connect(s.ctx, s.who, hosts.Hello{
 		AgentVersion: hello.AgentVersion, MachineID: hello.MachineID, Inventory: hello.InventoryHash,
@@ -156,7 +191,9 @@ func (s *session) welcome(hello *wire.Hello) error {
 			return err
 		}
 		claims = append(claims, jobs.Held{Ref: ref, Lost: a.State == "lost"})
+		s.mu.Lock()
 		s.sent[order{ref: ref}] = true
+		s.mu.Unlock()
 	}
 	resumes, err := s.g.Jobs.Reconcile(s.ctx, s.who, claims)
 	if err != nil {

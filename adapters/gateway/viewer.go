@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/peergpu/peergpu/application/identity"
 	"github.com/peergpu/peergpu/application/jobs"
 	"github.com/peergpu/peergpu/domain"
 )
@@ -20,11 +22,11 @@ const (
 	viewerLimit = 64 << 10 // of a frame that a viewer sends
 )
 
-// viewer is somebody who watches a job.
+// viewer is somebody who watches something.
 type viewer struct {
 	g    *Gateway
 	who  domain.Actor
-	job  domain.ID
+	job  domain.ID // zero: everything of their own
 	conn *websocket.Conn
 
 	writing sync.Mutex
@@ -40,8 +42,8 @@ func (g *Gateway) Job(w http.ResponseWriter, r *http.Request, job string) {
 		refuse(w, err)
 		return
 	}
-	who, err := g.authenticate(r, id)
-	if err != nil {
+	who, err := g.authenticate(r, JobResource(id))
+	if err = g.admit(r, who, err); err != nil {
 		refuse(w, err)
 		return
 	}
@@ -61,18 +63,18 @@ func (g *Gateway) Job(w http.ResponseWriter, r *http.Request, job string) {
 	}
 	conn.SetReadLimit(viewerLimit)
 	v := &viewer{g: g, who: who, job: id, conn: conn}
-	g.all.Go(func() { v.serve(view, from, attempt) })
+	g.take(conn, func() { v.serve(view, from, attempt) })
 }
 
 // authenticate takes a bearer token, or the ticket that a browser sends as a
 // subprotocol.
-func (g *Gateway) authenticate(r *http.Request, job domain.ID) (domain.Actor, error) {
+func (g *Gateway) authenticate(r *http.Request, resource string) (domain.Actor, error) {
 	if bearer, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
 		return g.Identity.Authenticate(r.Context(), bearer)
 	}
 	for _, p := range websocket.Subprotocols(r) {
 		if ticket, ok := strings.CutPrefix(p, ticketPrefix); ok {
-			return g.Identity.Redeem(r.Context(), ticket, JobResource(job))
+			return g.Identity.Redeem(r.Context(), ticket, resource)
 		}
 	}
 	return domain.Actor{}, domain.Unauthenticated("send a bearer token or a ticket")
@@ -94,7 +96,7 @@ func position(r *http.Request) (from int64, attempt int, err error) {
 }
 
 func (v *viewer) serve(view jobs.View, from int64, attempt int) {
-	ctx, cancel := context.WithCancel(v.g.ctx)
+	ctx, cancel := v.g.Identity.Lasting(v.g.ctx, v.who)
 	defer cancel()
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
@@ -102,26 +104,25 @@ func (v *viewer) serve(view jobs.View, from int64, attempt int) {
 	defer v.conn.Close() //nolint:errcheck // wakes the reader
 	tasks.Go(func() {
 		defer cancel()
-		for {
-			if _, _, err := v.conn.ReadMessage(); err != nil {
-				return
-			}
-		}
+		v.drain()
 	})
 	tasks.Go(func() {
 		defer cancel()
 		v.watch(ctx, view)
 	})
-	if current := view.Attempt(); attempt != 0 && current > attempt {
-		from = 0
-		v.text(map[string]any{"type": "reset", "attempt": current})
-	}
-	v.follow(ctx, from)
+	v.follow(ctx, from, attempt)
+	v.over(ctx)
 	cancel()
 }
 
-// watch sends the job whenever it changed, pings, and checks that the viewer may still
-// look.
+// over tells the viewer if it ends because they may look no longer.
+func (v *viewer) over(ctx context.Context) {
+	if errors.Is(context.Cause(ctx), identity.ErrOver) {
+		v.close(4401, "the session is over")
+	}
+}
+
+// watch sends the job whenever it changed, and pings.
 func (v *viewer) watch(ctx context.Context, view jobs.View) {
 	changes, cancel := v.g.Live.Subscribe(jobs.JobTopic(v.job))
 	defer cancel()
@@ -134,11 +135,7 @@ func (v *viewer) watch(ctx context.Context, view jobs.View) {
 			return
 		case news = <-changes:
 		case <-ping.C:
-			if !v.g.Identity.Alive(v.who) {
-				v.close(4401, "the session is over")
-				return
-			}
-			if err := v.conn.WriteControl(websocket.PingMessage, nil, v.g.Clock.Now().Add(writeTimeout)); err != nil {
+			if !v.ping() {
 				return
 			}
 		}
@@ -150,16 +147,32 @@ func (v *viewer) watch(ctx context.Context, view jobs.View) {
 	}
 }
 
+// drain reads until the connection ends. Viewers have nothing to say, but their answers
+// to pings have to be read.
+func (v *viewer) drain() {
+	for {
+		if _, _, err := v.conn.ReadMessage(); err != nil {
+			return
+		}
+	}
+}
+
+// ping looks whether the viewer is there.
+func (v *viewer) ping() bool {
+	return v.conn.WriteControl(websocket.PingMessage, nil, v.g.Clock.Now().Add(writeTimeout)) == nil
+}
+
 // follow sends the log of the latest attempt, and of those that come after it, until
-// the job has ended.
-func (v *viewer) follow(ctx context.Context, from int64) {
+// the job has ended. from is an offset in the log of the attempt that the viewer has
+// seen; 0 is none.
+func (v *viewer) follow(ctx context.Context, from int64, seen int) {
 	last := 0
 	for ctx.Err() == nil {
 		log, err := v.g.Jobs.OpenLog(ctx, v.who, v.job, 0)
 		if err != nil {
 			return
 		}
-		if last != 0 && log.Attempt > last {
+		if before := max(seen, last); before != 0 && log.Attempt > before {
 			from = 0
 			v.text(map[string]any{"type": "reset", "attempt": log.Attempt})
 		}
@@ -175,7 +188,7 @@ func (v *viewer) follow(ctx context.Context, from int64) {
 		}
 		last = log.Attempt
 		if log.Seen.State.Terminal() && log.Seen.Attempt() == last {
-			view, err := v.g.Jobs.Show(ctx, log.Seen)
+			view, err := v.g.Jobs.Show(ctx, v.who, log.Seen)
 			if err != nil {
 				return
 			}

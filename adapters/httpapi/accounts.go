@@ -10,6 +10,15 @@ import (
 	"github.com/peergpu/peergpu/openapi/api"
 )
 
+// GetAuthProviders shows how one can sign in.
+func (s *server) GetAuthProviders(context.Context, api.GetAuthProvidersRequestObject) (api.GetAuthProvidersResponseObject, error) {
+	ways := api.GetAuthProviders200JSONResponse{Password: true, SignUp: api.SignUpOpen, Oauth: []api.OAuthProvider{}}
+	if s.Settings.Demo != nil {
+		ways.Demo = *s.Settings.Demo
+	}
+	return ways, nil
+}
+
 // Register opens an account.
 func (s *server) Register(ctx context.Context, r api.RegisterRequestObject) (api.RegisterResponseObject, error) {
 	u, err := s.Identity.Register(ctx, callerOf(ctx).client, identity.SignUp{
@@ -151,20 +160,24 @@ func (s *server) DeleteToken(ctx context.Context, r api.DeleteTokenRequestObject
 
 // CreateWSTicket makes a permission to open one WebSocket.
 func (s *server) CreateWSTicket(ctx context.Context, r api.CreateWSTicketRequestObject) (api.CreateWSTicketResponseObject, error) {
-	id, err := parseID("job", r.Body.JobID)
-	if err != nil {
-		return nil, err
-	}
 	who := actorOf(ctx)
-	if _, err := s.Jobs.Get(ctx, who, id); err != nil {
-		return nil, err
-	}
 	// The resource is what the gateway redeems the ticket for.
-	ticket, err := s.Identity.Ticket(ctx, who, "job:"+id.String())
+	resource, protocol := string(r.Body.Resource), "v1.me"
+	if r.Body.JobID != "" {
+		id, err := parseID("job", r.Body.JobID)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := s.Jobs.Get(ctx, who, id); err != nil {
+			return nil, err
+		}
+		resource, protocol = "job:"+id.String(), "v1.job"
+	}
+	ticket, err := s.Identity.Ticket(ctx, who, resource)
 	if err != nil {
 		return nil, err
 	}
 	return api.CreateWSTicket201JSONResponse{
-		Ticket: ticket, Protocols: []string{"v1.job", "ticket." + ticket}, ExpiresAt: s.Clock.Now().Add(identity.TicketTTL),
+		Ticket: ticket, Protocols: []string{protocol, "ticket." + ticket}, ExpiresAt: s.Clock.Now().Add(identity.TicketTTL),
 	}, nil
 }

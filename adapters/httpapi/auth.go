@@ -37,6 +37,7 @@ type rule struct {
 	scope       domain.Scope
 	role        domain.Role
 	sessionOnly bool
+	submits     bool // makes a job that will run
 }
 
 // ruleOf reads an operation. Sockets and the refresh cookie have credentials of their
@@ -63,6 +64,7 @@ func ruleOf(spec *openapi3.T, op *openapi3.Operation) rule {
 		return s
 	}
 	r.scope, r.role = domain.Scope(text(openapi.ExtScope)), domain.Role(text(openapi.ExtRole))
+	r.submits = op.OperationID == "createJob" || op.OperationID == "rerunJob"
 	r.sessionOnly, _ = op.Extensions[openapi.ExtSessionOnly].(bool)
 	return r
 }
@@ -82,7 +84,11 @@ func (s *server) authenticate(spec *openapi3.T) echo.MiddlewareFunc {
 			if method == http.MethodHead {
 				method = http.MethodGet
 			}
-			who, err := s.identify(c, rules[method+" "+c.Path()])
+			r := rules[method+" "+c.Path()]
+			who, err := s.identify(c, r)
+			if err := s.limit(c, r, who); err != nil {
+				return err
+			}
 			if err != nil {
 				return err
 			}
@@ -91,6 +97,22 @@ func (s *server) authenticate(spec *openapi3.T) echo.MiddlewareFunc {
 			return next(c)
 		}
 	}
+}
+
+// limit counts a request of the API. One whose credential is none counts as its
+// address's, so that credentials cannot be tried without end.
+func (s *server) limit(c echo.Context, r rule, who domain.Actor) error {
+	if !strings.HasPrefix(c.Path(), "/api/") {
+		return nil
+	}
+	ctx, by := c.Request().Context(), "address:"+c.RealIP()
+	if !who.User.IsZero() {
+		by = "user:" + who.User.String()
+	}
+	if err := s.Settings.Requests.Use(ctx, s.Limiter, "api:"+by); err != nil || !r.submits || who.User.IsZero() {
+		return err
+	}
+	return s.Settings.Submits.Use(ctx, s.Limiter, "jobs:"+by)
 }
 
 func (s *server) identify(c echo.Context, r rule) (domain.Actor, error) {

@@ -23,12 +23,12 @@ func jobJSON(v jobs.View) api.Job {
 		ID: v.ID.Prefixed("job"), Name: spec.Name, State: api.JobState(v.State), Reason: string(v.Reason), Detail: v.Detail,
 		Attempt: v.Attempt(), Losses: v.Losses, Renter: api.UserRef{ID: v.Renter.Prefixed("usr"), Handle: v.RenterHandle},
 		Devices:   []api.JobDevice{},
-		CreatedAt: v.CreatedAt, QueuedAt: v.QueuedAt, FinishedAt: v.FinishedAt,
+		CreatedAt: v.CreatedAt, AsOf: v.At, QueuedAt: v.QueuedAt, FinishedAt: v.FinishedAt,
 		Currency: v.Currency, Payment: paymentJSON(v.Snapshot),
 		Artifacts: api.JobArtifacts{Count: v.ArtifactCount, Bytes: v.ArtifactBytes}, Log: api.JobLog{Bytes: v.LogBytes},
 		RerunOf: v.RerunOf.Prefixed("job"), Origin: v.Origin.Prefixed("job"), Version: v.RunVersion,
 		Source: sourceJSON(v.Snapshot), Command: orEmpty(spec.Command), Image: spec.Image,
-		Env:    mapped(spec.Env, func(e domainjobs.EnvVar) api.ShownEnvVar { return api.ShownEnvVar{Name: e.Name, Secret: e.Secret} }),
+		Env:    mapped(spec.Env, func(e domainjobs.EnvVar) api.ShownEnvVar { return envJSON(v, e) }),
 		Inputs: mapped(spec.Inputs, func(i domainjobs.Input) api.JobInput { return api.JobInput{From: i.From, Path: i.Path} }),
 		Needs:  needsJSON(spec.Needs), Network: api.JobNetwork{Mode: api.NetworkMode(spec.Network.Mode), Allow: spec.Network.Allow},
 		HostID: spec.HostPin.Prefixed("hst"), Outputs: orEmpty(spec.Outputs), Checkpoint: api.JobCheckpoint{Path: spec.Checkpoint},
@@ -41,6 +41,9 @@ func jobJSON(v jobs.View) api.Job {
 	}
 	if v.Phase.Name != "" {
 		job.Phase = api.Phase{Name: string(v.Phase.Name), Done: v.Phase.Done, Total: v.Phase.Total}
+	}
+	if v.Queued() && v.Bundle.Key != "" {
+		job.Bundle = api.JobBundle{Size: v.Bundle.Size, SHA256: v.Bundle.SHA256}
 	}
 	if !v.State.Terminal() {
 		job.HoldMicros = int64(v.Hold)
@@ -61,13 +64,21 @@ func jobJSON(v jobs.View) api.Job {
 	return job
 }
 
+func envJSON(v jobs.View, e domainjobs.EnvVar) api.ShownEnvVar {
+	shown := api.ShownEnvVar{Name: e.Name, Secret: e.Secret}
+	if value, open := v.Env[e.Name]; open {
+		shown.Value = &value
+	}
+	return shown
+}
+
 // addAttempts adds what all attempts cost, and what is known of the latest. A job that
 // went back to the queue has no host any more.
 func addAttempts(job *api.Job, v jobs.View) {
-	for _, a := range v.Attempts {
-		ran, amount := a.SoFar(v.At)
-		job.BillableMS += ran.Milliseconds()
-		job.CostMicros += int64(amount)
+	job.Attempts = mapped(v.Attempts, func(a domainjobs.Attempt) api.JobAttempt { return jobAttemptJSON(a, v.At) })
+	for _, a := range job.Attempts {
+		job.BillableMS += a.BillableMS
+		job.CostMicros += a.CostMicros
 	}
 	a := v.Current()
 	if a == nil {
@@ -77,12 +88,22 @@ func addAttempts(job *api.Job, v jobs.View) {
 	if v.State == domainjobs.Queued {
 		return
 	}
-	job.Host = api.HostRef{ID: a.Host.Prefixed("hst"), Name: a.HostName}
-	job.Devices = mapped(a.Devices, func(d domainjobs.Device) api.JobDevice {
-		return api.JobDevice{ID: d.ID.Prefixed("dev"), Model: d.Model}
-	})
+	latest := job.Attempts[len(job.Attempts)-1]
+	job.Host, job.Devices = latest.Host, latest.Devices
 	job.Choice, job.HourlyPriceMicros = choiceJSON(a.Why), int64(a.HourlyPrice)
 	job.AssignedAt, job.StartedAt, job.ExitedAt, job.ExitCode = a.LeasedAt, a.StartedAt, a.ExitedAt, a.ExitCode
+}
+
+func jobAttemptJSON(a domainjobs.Attempt, now time.Time) api.JobAttempt {
+	ran, amount := a.SoFar(now)
+	return api.JobAttempt{
+		Attempt: a.Number, Host: api.HostRef{ID: a.Host.Prefixed("hst"), Name: a.HostName}, Outcome: outcomeJSON(a),
+		Reason: string(a.Reason), ExitCode: a.ExitCode, Devices: mapped(a.Devices, func(d domainjobs.Device) api.JobDevice {
+			return api.JobDevice{ID: d.ID.Prefixed("dev"), Model: d.Model}
+		}),
+		HourlyPriceMicros: int64(a.HourlyPrice), BillableMS: ran.Milliseconds(), CostMicros: int64(amount), LogBytes: a.LogBytes,
+		AssignedAt: a.LeasedAt, StartedAt: a.StartedAt, ExitedAt: a.ExitedAt, EndedAt: a.EndedAt,
+	}
 }
 
 // paymentJSON derives where the money of a job stands from the job: the ledger follows

@@ -134,7 +134,7 @@ func (s *server) ListHosts(ctx context.Context, r api.ListHostsRequestObject) (a
 		if err != nil {
 			return nil, err
 		}
-		answer.Items = append(answer.Items, s.hostJSON(v, owner))
+		answer.Items = append(answer.Items, hostJSON(v, owner, s.Hosts.Settings().Currency))
 	}
 	return answer, nil
 }
@@ -150,7 +150,7 @@ func (s *server) GetHost(ctx context.Context, r api.GetHostRequestObject) (api.G
 		return nil, err
 	}
 	owner, err := s.userRefs().of(ctx, v.Owner)
-	return api.GetHost200JSONResponse(s.hostJSON(v, owner)), err
+	return api.GetHost200JSONResponse(hostJSON(v, owner, s.Hosts.Settings().Currency)), err
 }
 
 // UpdateHost changes a host and what its devices cost.
@@ -167,7 +167,7 @@ func (s *server) UpdateHost(ctx context.Context, r api.UpdateHostRequestObject) 
 		return nil, err
 	}
 	owner, err := s.userRefs().of(ctx, v.Owner)
-	return api.UpdateHost200JSONResponse(s.hostJSON(v, owner)), err
+	return api.UpdateHost200JSONResponse(hostJSON(v, owner, s.Hosts.Settings().Currency)), err
 }
 
 // UpdateDevice changes what one device costs.

@@ -1,10 +1,16 @@
 package httpapi
 
 import (
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/labstack/echo/v4"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -32,6 +38,17 @@ func TestCursorsComeBackAndCannotBeMadeUp(t *testing.T) {
 			assert.Error(t, s.seek("jobs", cursor[:i], &got), "cut at %d", i)
 		}
 	})
+}
+
+func TestAnUploadLeavesNoFileIfItsServerIsKilled(t *testing.T) {
+	t.Parallel()
+	z, err := spoolFile(strings.NewReader("a bundle"), 100)
+	require.NoError(t, err)
+	defer z.remove(&server{})
+	assert.NoFileExists(t, z.file.Name())
+	content, err := io.ReadAll(z.file)
+	require.NoError(t, err)
+	assert.Equal(t, "a bundle", string(content))
 }
 
 func TestRangesLieWithinTheirSize(t *testing.T) {
@@ -72,5 +89,18 @@ func TestTheDemoKnowsThisMachine(t *testing.T) {
 		"": false, "0.0.0.0": false, "[::]": false, "10.0.0.1": false, "localhost.": false, "127.0.0.1.nip.io": false, "2130706433": false,
 	} {
 		assert.Equal(t, want, isLoopback(host), host)
+	}
+}
+
+func TestARefusalSaysWhenToTryAgain(t *testing.T) {
+	t.Parallel()
+	for wait, want := range map[time.Duration]string{0: "1", time.Second: "1", 90*time.Second + time.Millisecond: "91"} {
+		refused := domain.NewError(domain.KindExhausted, "rate_limited", "too many tries")
+		refused.RetryAfter = wait
+		rec := httptest.NewRecorder()
+		c := echo.New().NewContext(httptest.NewRequest(http.MethodPost, "/", nil), rec)
+		ErrorHandler(slog.New(slog.DiscardHandler))(refused, c)
+		assert.Equal(t, http.StatusTooManyRequests, rec.Code)
+		assert.Equal(t, want, rec.Header().Get("Retry-After"), wait)
 	}
 }

@@ -143,10 +143,9 @@ func (a logAnswer) send(out *stream) error {
 		return err
 	}
 	who := actorOf(a.ctx)
-	return a.view.Follow(a.ctx, who, a.from, func(batch []byte) error {
-		if !a.s.Identity.Alive(who) {
-			return errors.New("the session is over")
-		}
+	ctx, cancel := a.s.Identity.Lasting(a.ctx, who)
+	defer cancel()
+	return a.view.Follow(ctx, who, a.from, func(batch []byte) error {
 		_, _, data := jobs.DecodeBatch(batch)
 		if _, err := out.Write(data); err != nil {
 			return err

@@ -2,19 +2,20 @@ package httpapi
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 
 	"github.com/peergpu/peergpu/domain"
 	domainjobs "github.com/peergpu/peergpu/domain/jobs"
 	"github.com/peergpu/peergpu/openapi/api"
+	"github.com/peergpu/peergpu/ports"
 )
 
 // ListJobs lists the account's jobs, or the versions of one.
 func (s *server) ListJobs(ctx context.Context, r api.ListJobsRequestObject) (api.ListJobsResponseObject, error) {
-	who := actorOf(ctx)
-	if r.Params.VersionsOf != "" && len(r.Params.State) > 0 {
-		return nil, badParameter("/query/state", "not_together", "either versions_of or state")
+	who, p := actorOf(ctx), r.Params
+	for name, given := range map[string]bool{"state": len(p.State) > 0, "q": p.Q != "", "host_id": p.HostID != ""} {
+		if given && p.VersionsOf != "" {
+			return nil, badParameter("/query/"+name, "not_together", "either versions_of or "+name)
+		}
 	}
 	page, err := s.page("jobs", r.Params.After, r.Params.Limit)
 	if err != nil {
@@ -34,8 +35,15 @@ func (s *server) ListJobs(ctx context.Context, r api.ListJobsRequestObject) (api
 			return nil, err
 		}
 	} else {
-		states := mapped(r.Params.State, func(s api.JobState) domainjobs.State { return domainjobs.State(s) })
-		if list, err = s.Jobs.List(ctx, who, states, page); err != nil {
+		filter := ports.JobFilter{
+			Text: p.Q, States: mapped(p.State, func(s api.JobState) domainjobs.State { return domainjobs.State(s) }),
+		}
+		if p.HostID != "" {
+			if filter.Host, err = parseID("hst", p.HostID); err != nil {
+				return nil, err
+			}
+		}
+		if list, err = s.Jobs.List(ctx, who, filter, page); err != nil {
 			return nil, err
 		}
 	}
@@ -70,7 +78,7 @@ func (s *server) SubmitJob(ctx context.Context, r api.SubmitJobRequestObject) (a
 	if err != nil {
 		return nil, err
 	}
-	v, err := s.Jobs.Show(ctx, j)
+	v, err := s.Jobs.Show(ctx, actorOf(ctx), j)
 	if err != nil {
 		return nil, err
 	}
@@ -87,38 +95,25 @@ func (s *server) CancelJob(ctx context.Context, r api.CancelJobRequestObject) (a
 	if err != nil {
 		return nil, err
 	}
-	v, err := s.Jobs.Show(ctx, j)
+	v, err := s.Jobs.Show(ctx, actorOf(ctx), j)
 	if err != nil {
 		return nil, err
 	}
 	return api.CancelJob200JSONResponse(jobJSON(v)), nil
 }
 
-// RerunJob runs a job again.
-func (s *server) RerunJob(ctx context.Context, r api.RerunJobRequestObject) (api.RerunJobResponseObject, error) {
-	id, err := parseID("job", r.ID)
-	if err != nil {
-		return nil, err
-	}
-	sum := sha256.Sum256([]byte("rerun " + r.ID))
-	submitted, err := s.Jobs.Rerun(ctx, actorOf(ctx), id, domainjobs.Idempotency{
-		Key: r.Params.IdempotencyKey, Request: hex.EncodeToString(sum[:]),
-	})
-	if err != nil {
-		return nil, err
-	}
-	v, err := s.Jobs.Show(ctx, submitted.Job)
-	if err != nil {
-		return nil, err
-	}
-	return api.RerunJob201JSONResponse(jobJSON(v)), nil
-}
-
 // EstimateJob plans a job.
 func (s *server) EstimateJob(ctx context.Context, r api.EstimateJobRequestObject) (api.EstimateJobResponseObject, error) {
-	request := *r.Body
-	if len(request.Command) == 0 {
-		request.Command = []string{"true"} // what runs does not matter yet
+	// What runs does not matter yet, and may be half typed.
+	request := api.JobRequest{
+		Command: []string{"true"}, Source: r.Body.Source, Needs: r.Body.Needs, Network: api.JobNetwork{Mode: r.Body.Network.Mode},
+		Image: r.Body.Image, HostID: r.Body.HostID, Limits: r.Body.Limits,
+	}
+	if request.Source.Kind == api.JobSourceKindImage && request.Source.Image == "" {
+		request.Source.Image = "any"
+	}
+	if request.Network.Mode == api.NetworkModeProxy {
+		request.Network.Allow = []string{"any"}
 	}
 	spec, _, err := specOf(request)
 	if err != nil {

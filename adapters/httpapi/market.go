@@ -32,7 +32,7 @@ func (s *server) ListOffers(ctx context.Context, r api.ListOffersRequestObject) 
 		Items: mapped(found.Offers, s.offerJSON), Total: found.Total, Facets: api.Facets{
 			GPUModel: countsJSON(found.Facets.Models), Region: countsJSON(found.Facets.Regions), Tags: countsJSON(found.Facets.Tags),
 			Isolation: countsJSON(found.Facets.Isolations), VRAMMB: countsJSON(found.Facets.VRAM), Verified: countsJSON(found.Facets.Verified),
-			MinPriceMicros: orNil(found.Facets.MinPrice), MaxPriceMicros: orNil(found.Facets.MaxPrice),
+			Currency: s.Hosts.Settings().Currency, MinPriceMicros: orNil(found.Facets.MinPrice), MaxPriceMicros: orNil(found.Facets.MaxPrice),
 		},
 	}
 	if found.Next.Key != "" {
@@ -108,11 +108,25 @@ func dayJSON(d domainhosts.Day) api.UptimeDay {
 	return api.UptimeDay{Date: openapi_types.Date{Time: d.Date}, OnlineS: seconds(d.Online), OfS: seconds(d.Of)}
 }
 
-// hostJSON shows a host to its owner.
-func (s *server) hostJSON(v hosts.View, owner api.UserRef) api.Host {
+// HostJSON is how a host looks to its owner, in answers and on WebSockets.
+func HostJSON(v hosts.View, owner, currency string) any {
+	return hostJSON(v, api.UserRef{ID: v.Owner.Prefixed("usr"), Handle: owner}, currency)
+}
+
+// LoadJSON is how the load of a host's devices looks on WebSockets.
+func LoadJSON(devices []hosts.DeviceLoad) any {
+	return mapped(devices, func(d hosts.DeviceLoad) api.DeviceLoad {
+		return api.DeviceLoad{
+			DeviceID: d.Device.Prefixed("dev"), UtilizationPercent: d.Utilization, MemoryUsedMB: d.MemoryUsedMB,
+			TemperatureC: d.TemperatureC, PowerW: d.PowerW,
+		}
+	})
+}
+
+func hostJSON(v hosts.View, owner api.UserRef, currency string) api.Host {
 	h := api.Host{
 		ID: v.ID.Prefixed("hst"), Name: v.Name, Owner: owner, Standing: api.HostStanding(v.Standing), Online: v.Online,
-		SeenAt: v.Presence.LastBeat, Verified: v.Verified, Region: v.Region, Tags: orEmpty(v.Tags), Currency: s.Hosts.Settings().Currency,
+		SeenAt: v.Presence.LastBeat, Verified: v.Verified, Region: v.Region, Tags: orEmpty(v.Tags), Currency: currency,
 		Machine: machineJSON(v.Facts), Devices: mapped(v.Devices, func(d domainhosts.Device) api.Device { return deviceJSON(v, d) }),
 		Runs: v.Runs, RunsOk: v.Succeeded, BandwidthMbps: v.BandwidthMbps, CreatedAt: v.CreatedAt,
 	}

@@ -19,9 +19,11 @@ func (s *server) GetBillingAccount(ctx context.Context, _ api.GetBillingAccountR
 	if err != nil {
 		return nil, err
 	}
+	limits := s.Billing.Settings()
 	return api.GetBillingAccount200JSONResponse{
 		Currency: b.Currency, BalanceMicros: int64(b.Credit), HeldMicros: int64(b.Held),
-		PendingMicros: int64(b.Pending), AvailableMicros: int64(b.Payable), Payments: api.PaymentsModeSandbox,
+		PendingMicros: int64(b.Pending), AvailableMicros: int64(b.Payable),
+		MinTopUpMicros: int64(limits.SmallestUp), MaxTopUpMicros: int64(limits.LargestUp), Payments: api.PaymentsModeSandbox,
 	}, nil
 }
 

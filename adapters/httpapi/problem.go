@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -89,7 +90,10 @@ func problemOf(err error) *problem {
 	case errors.As(err, &ours):
 		return ours
 	case errors.As(err, &refused) && refused.Kind != domain.KindInternal:
-		p := &problem{status: statusOf[refused.Kind], code: refused.Code, detail: refused.Detail}
+		p := &problem{
+			status: statusOf[refused.Kind], code: refused.Code, detail: refused.Detail,
+			retryAfter: int(math.Ceil(refused.RetryAfter.Seconds())),
+		}
 		if strings.HasSuffix(p.code, "_too_large") {
 			p.status = http.StatusRequestEntityTooLarge // trying again later would not help
 		}

@@ -21,10 +21,15 @@ import (
 
 // Settings are the operator's choices about the HTTP server.
 type Settings struct {
-	PublicURL   string // where users reach us; empty: what their request says
-	Secure      bool   // users reach us by HTTPS
-	Demo        bool   // well-known passwords: this machine alone may talk to us
-	BundleBytes int64  // of a submitted ZIP
+	PublicURL string // where users reach us; empty: what their request says
+	Secure    bool   // users reach us by HTTPS
+	// Demo is the accounts that everybody knows: this machine alone may talk to us. Nil
+	// outside of demo mode.
+	Demo        *api.DemoSignIn
+	BundleBytes int64 // of a submitted ZIP
+	// Of an account, or of an address where nobody is signed in; 0 times is no limit.
+	Requests ports.Limit
+	Submits  ports.Limit // of jobs, by an account
 }
 
 // Deps is what the HTTP server needs.
@@ -36,15 +41,20 @@ type Deps struct {
 	Users     ports.Users
 	Manifests ports.Manifests
 	Clock     ports.Clock
+	Limiter   ports.Limiter
 	Log       *slog.Logger
 
 	Blobs       http.Handler // serves /blobs/{token}
+	Pages       http.Handler // the web app
 	AgentSocket http.HandlerFunc
 	JobSocket   func(w http.ResponseWriter, r *http.Request, job string)
+	MeSocket    http.HandlerFunc
 	// Ready tells for each part that we need what is wrong with it; nil is well.
 	Ready func(context.Context) map[string]error
 	// LinkKey signs links and cursors. Replicas share it.
-	LinkKey  []byte
+	LinkKey []byte
+	// Address is where a request comes from; nil: whoever connects to us.
+	Address  echo.IPExtractor
 	Settings Settings
 }
 
@@ -76,14 +86,16 @@ func New(d Deps) (*echo.Echo, error) {
 	}
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
-	e.IPExtractor = echo.ExtractIPDirect()
+	if e.IPExtractor = d.Address; d.Address == nil {
+		e.IPExtractor = echo.ExtractIPDirect()
+	}
 	e.HTTPErrorHandler = ErrorHandler(d.Log)
 	e.Use(requestID, securityHeaders(d.Settings.Secure), s.logged, recovered)
-	if d.Settings.Demo {
+	if d.Settings.Demo != nil {
 		e.Use(loopbackOnly)
 	}
 	// Who asks is settled before the body is read: strangers cannot make us parse it.
-	e.Use(s.limitBody, s.authenticate(spec), except("/blobs/", Validator(spec)))
+	e.Use(s.limitBody, s.authenticate(spec), except("/blobs/", Validator(spec)), s.webApp)
 	return e, s.mount(e)
 }
 
@@ -101,11 +113,14 @@ func (s *server) mount(e *echo.Echo) error {
 		s.AgentSocket(c.Response(), c.Request())
 		return nil
 	})
+	e.GET("/ws/me", func(c echo.Context) error {
+		s.MeSocket(c.Response(), c.Request())
+		return nil
+	})
 	e.GET("/ws/job/:job_id", func(c echo.Context) error {
 		s.JobSocket(c.Response(), c.Request(), c.Param("job_id"))
 		return nil
 	})
-	r.GET("/", func(c echo.Context) error { return c.Redirect(http.StatusFound, "/docs") })
 	return Docs(e)
 }
 

@@ -46,7 +46,7 @@ func (s *server) CreateJob(ctx context.Context, r api.CreateJobRequestObject) (a
 	if err != nil {
 		return nil, err
 	}
-	v, err := s.Jobs.Show(ctx, submitted.Job)
+	v, err := s.Jobs.Show(ctx, actorOf(ctx), submitted.Job)
 	if err != nil {
 		return nil, err
 	}
@@ -174,7 +174,8 @@ func broken(err error) error {
 	return badParameter("", "unreadable", "the form broke off or is malformed")
 }
 
-// spool is an upload in a temporary file.
+// spool is an upload in a temporary file that has no name any more: however this
+// process ends, nothing of the renter's is left behind.
 type spool struct {
 	file *os.File
 	size int64
@@ -185,6 +186,9 @@ func spoolFile(r io.Reader, limit int64) (*spool, error) {
 	file, err := os.CreateTemp("", "peergpu-bundle-*")
 	if err != nil {
 		return nil, fmt.Errorf("no temporary file for a bundle: %w", err)
+	}
+	if err := os.Remove(file.Name()); err != nil {
+		return nil, errors.Join(fmt.Errorf("no temporary file for a bundle: %w", err), file.Close())
 	}
 	z := &spool{file: file}
 	sum := sha256.New()
@@ -221,7 +225,7 @@ func (z *spool) remove(s *server) {
 	if z == nil {
 		return
 	}
-	if err := errors.Join(z.file.Close(), os.Remove(z.file.Name())); err != nil {
-		s.Log.Warn("a temporary file cannot be removed", "error", err)
+	if err := z.file.Close(); err != nil {
+		s.Log.Warn("a temporary file cannot be closed", "error", err)
 	}
 }

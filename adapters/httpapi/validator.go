@@ -47,13 +47,15 @@ func Validator(spec *openapi3.T) echo.MiddlewareFunc {
 				return next(c)
 			}
 			bad := checkParameters(c, route)
-			if body := route.Operation.RequestBody; body != nil {
-				badBody, err := checkBody(c.Request(), body.Value)
-				if err != nil {
-					return err
-				}
-				bad = append(bad, badBody...)
+			body := checkNoBody
+			if described := route.Operation.RequestBody; described != nil {
+				body = func(req *http.Request) ([]api.FieldProblem, error) { return checkBody(req, described.Value) }
 			}
+			badBody, err := body(c.Request())
+			if err != nil {
+				return err
+			}
+			bad = append(bad, badBody...)
 			if len(bad) > 0 {
 				p := byStatus(http.StatusBadRequest)
 				p.errors = bad[:min(len(bad), maxProblems)]
@@ -96,8 +98,11 @@ func checkParameters(c echo.Context, route *routers.Route) (bad []api.FieldProbl
 	}
 	parameters := route.Operation.Parameters
 	for _, name := range slices.Sorted(keys(query)) {
+		known := parameters.GetByInAndName(openapi3.ParameterInQuery, name)
 		switch {
-		case parameters.GetByInAndName(openapi3.ParameterInQuery, name) == nil:
+		case known != nil && len(query[name]) > 1 && !known.Schema.Value.Type.Is("array"):
+			bad = append(bad, api.FieldProblem{Pointer: pointer("query", name), Code: "duplicate", Detail: "once"})
+		case known == nil:
 			bad = append(bad, api.FieldProblem{Pointer: pointer("query", name), Code: "unknown_parameter", Detail: "there is no such parameter here"})
 		case slices.ContainsFunc(query[name], func(v string) bool { return !clean(v) }):
 			bad = append(bad, api.FieldProblem{Pointer: pointer("query", name), Code: "invalid_character", Detail: "UTF-8 text without NUL"})
@@ -111,6 +116,22 @@ func checkParameters(c echo.Context, route *routers.Route) (bad []api.FieldProbl
 	return bad
 }
 
+// checkNoBody refuses a body where the document describes none: whoever sends one means
+// something by it, and it would be ignored.
+func checkNoBody(req *http.Request) ([]api.FieldProblem, error) {
+	if req.Body == nil || req.Body == http.NoBody || req.ContentLength == 0 {
+		return nil, nil
+	}
+	if req.ContentLength < 0 { // its end alone tells
+		if n, err := io.ReadFull(req.Body, make([]byte, 1)); n == 0 && errors.Is(err, io.EOF) {
+			return nil, nil
+		}
+	}
+	p := byStatus(http.StatusBadRequest)
+	p.code, p.detail = "unexpected_body", "this takes no body: send the request without one"
+	return nil, p
+}
+
 // checkBody gives the fields that are wrong, or the error that the body is as a whole.
 func checkBody(req *http.Request, body *openapi3.RequestBody) ([]api.FieldProblem, error) {
 	if req.Body == nil || req.Body == http.NoBody || req.ContentLength == 0 {
@@ -119,12 +140,15 @@ func checkBody(req *http.Request, body *openapi3.RequestBody) ([]api.FieldProble
 		}
 		return nil, nil
 	}
-	kind, _, err := mime.ParseMediaType(req.Header.Get(echo.HeaderContentType))
+	kind, parameters, err := mime.ParseMediaType(req.Header.Get(echo.HeaderContentType))
 	content := body.Content[kind]
 	if err != nil || content == nil {
 		p := byStatus(http.StatusUnsupportedMediaType)
 		p.detail = "send " + strings.Join(slices.Sorted(keys(body.Content)), " or ")
 		return nil, p
+	}
+	if kind == echo.MIMEMultipartForm && parameters["boundary"] == "" {
+		return []api.FieldProblem{{Pointer: "/header/Content-Type", Code: "malformed", Detail: "multipart/form-data names its boundary; curl -F and a browser's form do"}}, nil
 	}
 	if kind != jsonType {
 		return nil, nil
@@ -163,9 +187,50 @@ func checkJSON(raw []byte, schema *openapi3.Schema) []api.FieldProblem {
 	if bad := i.look(value, nil); bad != nil {
 		return []api.FieldProblem{*bad}
 	}
+	if bad := twice(json.NewDecoder(bytes.NewReader(raw)), nil); bad != nil {
+		return []api.FieldProblem{*bad}
+	}
 	if err := schema.VisitJSON(value, openapi3.MultiErrors()); err != nil {
 		return explain(err, schema)
 	}
+	return nil
+}
+
+// twice finds a key that an object of a valid JSON text has more than once: readers
+// differ about which of its values counts. It reads one value.
+func twice(d *json.Decoder, at []string) *api.FieldProblem {
+	d.UseNumber()
+	token, err := d.Token()
+	if err != nil {
+		return nil // the text was read before
+	}
+	switch token {
+	case json.Delim('['):
+		for n := 0; d.More(); n++ {
+			if bad := twice(d, append(at, strconv.Itoa(n))); bad != nil {
+				return bad
+			}
+		}
+	case json.Delim('{'):
+		seen := map[string]bool{}
+		for d.More() {
+			token, err := d.Token()
+			name, ok := token.(string)
+			if err != nil || !ok {
+				return nil
+			}
+			if seen[name] {
+				return &api.FieldProblem{Pointer: pointer(append(at, name)...), Code: "duplicate_key", Detail: fmt.Sprintf("the key %.64q is there twice", name)}
+			}
+			seen[name] = true
+			if bad := twice(d, append(at, name)); bad != nil {
+				return bad
+			}
+		}
+	default:
+		return nil
+	}
+	_, _ = d.Token() // the end of the array or object
 	return nil
 }
 

@@ -36,7 +36,7 @@ func serve(t testing.TB, handle echo.HandlerFunc) (h http.Handler, log *bytes.Bu
 	e.Use(named, httpapi.Validator(spec))
 	for _, route := range []string{
 		"GET /api/jobs", "POST /api/jobs", "GET /api/jobs/:id", "HEAD /api/jobs/:id", "POST /api/jobs/:id/rerun",
-		"GET /api/jobs/:id/logs", "POST /api/auth/register", "POST /api/billing/top-ups", "POST /api/tokens",
+		"POST /api/jobs/:id/cancel", "GET /api/jobs/:id/logs", "POST /api/auth/register", "POST /api/billing/top-ups", "POST /api/tokens",
 		"PATCH /api/hosts/:id", "GET /api/market/offers", "GET /not/described",
 	} {
 		method, path, _ := strings.Cut(route, " ")
@@ -120,6 +120,9 @@ func TestEachWrongFieldIsNamed(t *testing.T) {
 		{"NUL", "POST", "/api/jobs", `{"command":["a","b\u0000c"]}`, "/command/1", "invalid_character", "NUL"},
 		{"not UTF-8", "POST", "/api/jobs", "{\"name\":\"\xff\"}", "", "invalid_character", "UTF-8"},
 		{"no JSON", "POST", "/api/jobs", `{"name":`, "", "invalid_json", "near byte"},
+		{"a key twice", "POST", "/api/jobs", `{"command":["a"],"name":"x","command":["b"]}`, "/command", "duplicate_key", `"command"`},
+		{"a key twice, escaped", "POST", "/api/jobs", `{"name":"x","n\u0061me":"y"}`, "/name", "duplicate_key", `"name"`},
+		{"a key twice, nested", "POST", "/api/jobs", `{"env":[{"name":"A"},{"name":"B","value":{"x":[{}],"x":1}}]}`, "/env/1/value/x", "duplicate_key", `"x"`},
 		{"two values", "POST", "/api/jobs", `{} {}`, "", "invalid_json", "near byte"},
 		{"too many values", "POST", "/api/jobs", `{"command":[` + strings.Repeat(`1,`, 10_000) + `1]}`, "", "too_complex", "10000"},
 		{"too deep", "POST", "/api/jobs", strings.Repeat(`{"a":`, 40) + "1" + strings.Repeat("}", 40), "", "too_complex", "32"},
@@ -128,6 +131,7 @@ func TestEachWrongFieldIsNamed(t *testing.T) {
 		{"query type", "GET", "/api/jobs?limit=many", ``, "/query/limit", "wrong_type", "an integer"},
 		{"query range", "GET", "/api/jobs?limit=101", ``, "/query/limit", "out_of_range", "at most 100"},
 		{"query item", "GET", "/api/jobs?state=queued&state=lost", ``, "/query/state/1", "not_allowed", "pending"},
+		{"repeated parameter", "GET", "/api/jobs?limit=1&limit=2", ``, "/query/limit", "duplicate", "once"},
 		{"unknown parameter", "GET", "/api/jobs?status=queued", ``, "/query/status", "unknown_parameter", "no such parameter"},
 		{"NUL in the query", "GET", "/api/market/offers?q=a%00b", ``, "/query/q", "invalid_character", "NUL"},
 		{"malformed query", "GET", "/api/jobs?q=%zz", ``, "/query", "malformed", "query"},
@@ -263,6 +267,15 @@ func TestMultipartBodiesStayStreams(t *testing.T) {
 	assert.Equal(t, http.StatusNoContent, res.StatusCode)
 }
 
+func TestAFormWithoutItsBoundaryIsToldSo(t *testing.T) {
+	t.Parallel()
+	h, _ := serve(t, ok)
+	rec, p := call(t, h, "POST", "/api/jobs", "x", "Content-Type", "multipart/form-data")
+	assert.Equal(t, http.StatusBadRequest, rec.Code)
+	require.Len(t, p.Errors, 1)
+	assert.Equal(t, "/header/Content-Type", p.Errors[0].Pointer)
+}
+
 func TestErrorsBecomeProblems(t *testing.T) {
 	t.Parallel()
 	var fields domain.Problems
@@ -343,4 +356,31 @@ func FuzzJobRequests(f *testing.F) {
 		h.ServeHTTP(rec, req)
 		assert.Contains(t, []int{204, 400, 413}, rec.Code, rec.Body.String())
 	})
+}
+
+func TestABodyWhereNoneIsDescribedIsRefused(t *testing.T) {
+	t.Parallel()
+	h, _ := serve(t, ok)
+	for _, target := range []string{"POST /api/jobs/" + jobID + "/cancel", "GET /api/jobs/" + jobID} {
+		method, path, _ := strings.Cut(target, " ")
+		for _, body := range []string{`{"limits":{"max_runtime_s":1}}`, "{}", " "} {
+			for _, length := range []int64{int64(len(body)), -1} { // with its length, and in chunks
+				req := httptest.NewRequest(method, path, strings.NewReader(body))
+				req.ContentLength = length
+				rec := httptest.NewRecorder()
+				h.ServeHTTP(rec, req)
+				require.Equal(t, http.StatusBadRequest, rec.Code, "%s %q", target, body)
+				var p api.Problem
+				require.NoError(t, json.Unmarshal(rec.Body.Bytes(), &p))
+				assert.Equal(t, "unexpected_body", p.Code)
+			}
+		}
+		for _, length := range []int64{0, -1} {
+			req := httptest.NewRequest(method, path, strings.NewReader(""))
+			req.ContentLength = length
+			rec := httptest.NewRecorder()
+			h.ServeHTTP(rec, req)
+			assert.Equal(t, http.StatusNoContent, rec.Code, "%s with an empty body", target)
+		}
+	}
 }

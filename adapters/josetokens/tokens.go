@@ -59,6 +59,12 @@ type accessClaims struct {
 	Expires *int64        `json:"exp"`
 	Session string        `json:"sid,omitempty"`
 	Roles   []domain.Role `json:"roles,omitempty"`
+	Confirm *confirmation `json:"cnf,omitempty"`
+}
+
+// confirmation is the key that whoever presents the token has to prove (RFC 7800).
+type confirmation struct {
+	Thumbprint string `json:"jkt"` // RFC 9449
 }
 
 // Issue implements ports.Tokens. A JWT counts in whole seconds, so the token ends up
@@ -74,6 +80,9 @@ func (t *Tokens) Issue(audience ports.Audience, c ports.Claims) (string, error) 
 	}
 	if !c.Session.IsZero() {
 		claims.Session = c.Session.String()
+	}
+	if c.Key != "" {
+		claims.Confirm = &confirmation{c.Key}
 	}
 	return t.signer.claims(typAccess, claims)
 }
@@ -107,6 +116,9 @@ func (t *Tokens) verify(audience ports.Audience, token string) (ports.Claims, er
 	claims := ports.Claims{Roles: c.Roles, Expires: time.Unix(*c.Expires, 0).UTC()}
 	if claims.Subject, err = domain.ParseID(c.Subject); err != nil {
 		return ports.Claims{}, fmt.Errorf("sub: %w", err)
+	}
+	if c.Confirm != nil {
+		claims.Key = c.Confirm.Thumbprint
 	}
 	if c.Session != "" {
 		if claims.Session, err = domain.ParseID(c.Session); err != nil {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/peergpu/peergpu/domain"
+	"github.com/peergpu/peergpu/domain/jobs"
 	"github.com/peergpu/peergpu/ports"
 )
 
@@ -21,11 +22,32 @@ func (s *Store) Logs() ports.Logs { return logs{s} }
 
 type logs struct{ s *Store }
 
-func (r logs) Append(ctx context.Context, job domain.ID, number int, offset int64, data []byte, _ time.Time) error {
+func (r logs) Open(ctx context.Context, job domain.ID, number int, host domain.ID) (int64, error) {
+	if err := r.s.enter(ctx); err != nil {
+		return 0, err
+	}
+	defer r.s.mu.Unlock()
+	if !r.held(job, number, host) {
+		return 0, jobs.ErrStale
+	}
+	return int64(len(r.s.logs[attempt{job, number}])), nil
+}
+
+// held says whether a host holds an attempt.
+func (r logs) held(job domain.ID, number int, host domain.ID) bool {
+	return slices.ContainsFunc(r.s.jobs.rows[job].Attempts, func(a jobs.Attempt) bool {
+		return a.Number == number && a.Host == host && a.Active()
+	})
+}
+
+func (r logs) Append(ctx context.Context, job domain.ID, number int, host domain.ID, offset int64, data []byte, _ time.Time) error {
 	if err := r.s.enter(ctx); err != nil {
 		return err
 	}
 	defer r.s.mu.Unlock()
+	if !r.held(job, number, host) {
+		return jobs.ErrStale
+	}
 	a := attempt{job, number}
 	if offset != int64(len(r.s.logs[a])) {
 		return domain.Conflict("wrong_offset", "the log has another size")

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/peergpu/peergpu/domain"
 	"github.com/peergpu/peergpu/domain/jobs"
@@ -25,13 +26,16 @@ func newJobs(s *Store) *shelf[*jobs.Job, jobs.Snapshot] {
 	}
 }
 
-// admitJob lets a job have one active attempt, a device one active attempt, and a
-// request of a renter one job.
+// admitJob lets a job have one active attempt, a device one active attempt, a
+// request of a renter one job, and a run version of an origin one job.
 func (s *Store) admitJob(old, next *jobs.Snapshot) error {
-	if old == nil && next.Idempotency.Key != "" {
+	if old == nil {
 		for _, other := range s.jobs.rows {
-			if other.Renter == next.Renter && other.Idempotency.Key == next.Idempotency.Key {
+			if next.Idempotency.Key != "" && other.Renter == next.Renter && other.Idempotency.Key == next.Idempotency.Key {
 				return ports.ErrDuplicateRequest
+			}
+			if other.Origin == next.Origin && other.RunVersion == next.RunVersion {
+				return ports.ErrVersionTaken
 			}
 		}
 	}
@@ -98,19 +102,44 @@ func (r jobStore) List(ctx context.Context, f ports.JobFilter, p ports.Page) ([]
 	return r.list(ctx, match, order, p.Limit)
 }
 
+func (r jobStore) Count(ctx context.Context, f ports.JobFilter) (int64, error) {
+	if err := r.store.enter(ctx); err != nil {
+		return 0, err
+	}
+	defer r.store.mu.Unlock()
+	n := int64(0)
+	for _, j := range r.rows {
+		if matches(&j, f) {
+			n++
+		}
+	}
+	return n, nil
+}
+
 func matches(j *jobs.Snapshot, f ports.JobFilter) bool {
 	there := func(a jobs.Attempt) bool { return a.Host == f.Host }
+	holds := func(a jobs.Attempt) bool { return a.Host == f.Holder && a.Active() }
 	switch {
 	case !f.Renter.IsZero() && j.Renter != f.Renter,
 		!f.Host.IsZero() && !slices.ContainsFunc(j.Attempts, there),
+		!f.Holder.IsZero() && !slices.ContainsFunc(j.Attempts, holds),
 		len(f.States) > 0 && !slices.Contains(f.States, j.State),
+		f.Text != "" && !called(j, f.Text),
 		!f.Origin.IsZero() && j.Origin != f.Origin,
 		f.Key != "" && j.Idempotency.Key != f.Key,
 		!f.WaitedUntil.IsZero() && (j.State != jobs.Queued || j.WaitUntil.After(domain.Time(f.WaitedUntil))),
+		!f.Finished.IsZero() && (j.FinishedAt.IsZero() || j.FinishedAt.Before(domain.Time(f.Finished))),
 		!f.Before.IsZero() && !j.CreatedAt.Before(domain.Time(f.Before)):
 		return false
 	}
 	return true
+}
+
+// called says that a text occurs in the name of a job, or that its id begins with it.
+func called(j *jobs.Snapshot, text string) bool {
+	from, to, ok := domain.IDsBeginning("job", text)
+	return strings.Contains(strings.ToLower(j.Spec.Name), strings.ToLower(text)) ||
+		ok && compareIDs(j.ID, from) >= 0 && compareIDs(j.ID, to) <= 0
 }
 
 func (r jobStore) Events(ctx context.Context, job domain.ID, after int64, limit int) ([]domain.Event, error) {

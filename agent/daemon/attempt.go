@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/peergpu/peergpu/openapi/wire"
+	"github.com/peergpu/peergpu/tests/faults"
 )
 
 // attempt is one lease under way on this host, from accept until the server has its
@@ -33,6 +34,9 @@ type attempt struct {
 	gone  chan struct{} // closed when the attempt is settled, or the daemon ends
 	final *report       // the result on its way; set before settle
 	clean func() error  // removes what the run left outside the attempt's folder
+
+	fetched   int64         // bytes of bundle and inputs that arrived whole
+	fetchTook time.Duration // by the steady clock
 
 	mu     sync.Mutex
 	state  wire.HeldAttemptState
@@ -166,7 +170,9 @@ func (a *attempt) work() {
 	a.hush.Do(func() { close(a.quiet) })
 	if o := a.stopped(); (o == nil || !o.drop) && d.life.Err() == nil {
 		r := a.result(exit, files, o != nil && o.lost)
+		usage.FetchedBytes, usage.FetchMs = a.fetched, a.fetchTook.Milliseconds()
 		r.Finished.Usage = usage
+		_ = faults.Point("exit.before_persist")
 		if err := d.journal.end(a.key, r); err != nil {
 			a.log.Error("the result is not safe from a restart", "error", err)
 		}
@@ -175,10 +181,12 @@ func (a *attempt) work() {
 			state = wire.HeldAttemptStateLost
 		}
 		a.setState(state)
+		_ = faults.Point("exit.after_persist_before_send")
 		a.final = a.courier.tell(&r.Finished)
 		a.log.Info("job ended", "reason", exit.Reason, "detail", exit.Detail, "ms", exit.DurationMs, "log_bytes", r.Finished.Log.Bytes, "artifacts", len(files))
 	}
 	// Not before: no process is left, and the renter need not wait for the rest.
+	_ = faults.Point("cleanup.mid")
 	if a.clean != nil {
 		if err := a.clean(); err != nil {
 			a.log.Error("something of the job is left", "error", err)
@@ -255,8 +263,13 @@ func (a *attempt) execute() (wire.Exit, wire.Usage, []wire.Artifact) {
 	if failed != nil {
 		return *failed, wire.Usage{}, nil
 	}
+	_ = faults.Point("start.after_create_before_start")
+	task.Guard = a.guard
+	faults.Note("run.begin", a.key)
 	run, err := a.d.ports.Runtime.Start(ctx, task)
 	if err != nil {
+		a.unguard()
+		faults.Note("run.end", a.key)
 		if o := a.stopped(); o != nil {
 			return wire.Exit{Reason: o.reason, Detail: o.detail}, wire.Usage{}, nil
 		}
@@ -264,6 +277,7 @@ func (a *attempt) execute() (wire.Exit, wire.Usage, []wire.Artifact) {
 		return wire.Exit{Reason: wire.ReasonHostError, Detail: "the host could not start the job"}, wire.Usage{}, nil
 	}
 	a.clean = run.Cleanup
+	_ = faults.Point("start.after_start_before_persist")
 	return a.watch(run, task)
 }
 
@@ -273,7 +287,13 @@ func (a *attempt) watch(run Run, task Task) (wire.Exit, wire.Usage, []wire.Artif
 	a.courier.tell(&wire.Phase{JobID: a.key.Job, Attempt: a.key.Attempt, Name: wire.PhaseNameRunning})
 	copied := make(chan error, 1)
 	go func() {
-		_, err := io.CopyBuffer(a.spool, onlyReader{run.Output()}, make([]byte, 32<<10))
+		output := onlyReader{run.Output()}
+		_, err := io.CopyBuffer(a.spool, output, make([]byte, 32<<10))
+		if err != nil {
+			a.stop(order{reason: wire.ReasonHostError, detail: notKept})
+			// It would wait for somebody who reads what it prints, and could not end.
+			_, _ = io.Copy(io.Discard, output)
+		}
 		copied <- err
 	}()
 	ended := make(chan struct{})
@@ -283,8 +303,19 @@ func (a *attempt) watch(run Run, task Task) (wire.Exit, wire.Usage, []wire.Artif
 	if err != nil { // it may run still, and has to be gone before anybody hears of its end
 		err = errors.Join(err, run.Cleanup())
 	}
+	a.unguard()
+	faults.Note("run.end", a.key)
 	a.hush.Do(func() { close(a.quiet) })
+	if end.Reason == "" && end.Code == killedCode && a.leaseOver() {
+		// The watchdog was quicker than the fence of an agent that was suspended.
+		a.stop(lostServer(0))
+		end.Reason = ReasonStopped
+	}
 	exit := a.exitOf(end, err)
+	if exit.Reason == wire.ReasonExitCode && freeBytes(task.Dir) < mib {
+		// It kept to its limits, so what it lacked had been promised to it.
+		exit.Reason, exit.Detail = wire.ReasonHostError, diskFull
+	}
 	a.setState(wire.HeldAttemptStateExited)
 	a.courier.tell(&wire.Exited{
 		JobID: a.key.Job, Attempt: a.key.Attempt, ExitCode: exit.ExitCode, Reason: exit.Reason,
@@ -294,7 +325,7 @@ func (a *attempt) watch(run Run, task Task) (wire.Exit, wire.Usage, []wire.Artif
 	if err := <-copied; err != nil {
 		a.log.Error("the job's output cannot be kept", "error", err)
 		if exit.Reason == "" || exit.Reason == wire.ReasonExitCode {
-			exit.Reason, exit.Detail = wire.ReasonHostError, "the host could not keep the job's output"
+			exit.Reason, exit.Detail = wire.ReasonHostError, notKept
 		}
 	}
 	usage := wire.Usage{CPUMs: end.CPUTime.Milliseconds(), PeakMemoryBytes: end.PeakMemoryBytes}
@@ -307,6 +338,15 @@ func (a *attempt) watch(run Run, task Task) (wire.Exit, wire.Usage, []wire.Artif
 	files, exit := a.deliver(task.Dir, exit)
 	return exit, usage, files
 }
+
+// notKept is what the server hears of a job whose log the disk does not take.
+const notKept = "the host could not keep the job's output"
+
+// diskFull is what the server hears of a job that failed where nothing could be written.
+const diskFull = "the host's disk is full"
+
+// killedCode is the exit code of a command that SIGKILL ended.
+const killedCode = 128 + 9
 
 // delivers says whether what the job left is of use to anybody: not of one that was
 // cancelled, and not when the job will run again.

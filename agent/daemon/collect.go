@@ -36,7 +36,7 @@ const maxSeen = 1_000_000
 // collect lists the regular files below dir that a glob matches, with their sums. The
 // job owned the folder and may have left anything in it: links, FIFOs, names full of
 // control characters. None of that is followed, opened or reported by name.
-func collect(ctx context.Context, dir string, globs []string, maxBytes int64, maxFiles int) (collection, error) {
+func collect(ctx context.Context, dir string, globs []string, limits wire.ManifestLimits) (collection, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return collection{}, err
@@ -44,6 +44,7 @@ func collect(ctx context.Context, dir string, globs []string, maxBytes int64, ma
 	defer root.Close()
 	var c collection
 	var total int64
+	maxBytes, maxFiles := smaller(limits.ArtifactBytes, limits.DiskBytes), limits.ArtifactFiles
 	seen := 0
 	err = fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
 		seen++
@@ -62,7 +63,7 @@ func collect(ctx context.Context, dir string, globs []string, maxBytes int64, ma
 			c.skipped++
 			return nil
 		case maxFiles > 0 && len(c.files) == maxFiles:
-			return &errTooMuch{fmt.Sprintf("the outputs are more than %d files", maxFiles)}
+			return &errTooMuch{fmt.Sprintf("the outputs are more than %d files, the most that is kept of a job here: pack them into fewer", maxFiles)}
 		}
 		a, err := sumFile(root, name, maxBytes-total, maxBytes > 0)
 		if errors.Is(err, fs.ErrPermission) || errors.Is(err, errNotRegular) {
@@ -70,7 +71,12 @@ func collect(ctx context.Context, dir string, globs []string, maxBytes int64, ma
 			return nil
 		}
 		if errors.Is(err, errTooLong) {
-			return &errTooMuch{fmt.Sprintf("the outputs are larger than %d bytes together", maxBytes)}
+			limit := sizeWords(maxBytes) + " together, the most that is kept of a job here: leave less"
+			if maxBytes == limits.DiskBytes {
+				limit = sizeWords(maxBytes) + " together, the job's disk: ask for more with needs.disk_mb"
+			}
+			// The name is last: it may be long, and cut.
+			return &errTooMuch{fmt.Sprintf("the outputs are larger than %s; the first too much is %q of %s", limit, name, sizeWords(a.Size))}
 		}
 		if err != nil {
 			return err
@@ -97,8 +103,10 @@ func sumFile(root *os.Root, name string, room int64, bounded bool) (wire.Artifac
 	defer f.Close()
 	// A file of holes takes no room here and all of its size on its way: its size is
 	// looked at before it is read.
-	if info, err := f.Stat(); err != nil || bounded && info.Size() > room {
-		return wire.Artifact{}, errors.Join(errTooLong, err)
+	if info, err := f.Stat(); err != nil {
+		return wire.Artifact{}, err
+	} else if bounded && info.Size() > room {
+		return wire.Artifact{Size: info.Size()}, errTooLong
 	}
 	sum := sha256.New()
 	var r io.Reader = f
@@ -110,9 +118,17 @@ func sumFile(root *os.Root, name string, room int64, bounded bool) (wire.Artifac
 		return wire.Artifact{}, err
 	}
 	if bounded && n > room {
-		return wire.Artifact{}, errTooLong
+		return wire.Artifact{Size: n}, errTooLong
 	}
 	return wire.Artifact{Path: name, Size: n, SHA256: hex.EncodeToString(sum.Sum(nil))}, nil
+}
+
+// sizeWords is a number of bytes for people.
+func sizeWords(n int64) string {
+	if n < mib {
+		return fmt.Sprintf("%d bytes", n)
+	}
+	return fmt.Sprintf("%.1f MiB", float64(n)/mib)
 }
 
 // openRegular opens a file of the job, and nothing that only looks like one.

@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/peergpu/peergpu/openapi/wire"
 )
 
 // leave makes what a job may leave in its folder.
@@ -34,7 +36,7 @@ func TestOutputsAreRegularFilesBelowTheFolderAlone(t *testing.T) {
 	require.NoError(t, os.Symlink("a", filepath.Join(dir, "outputs/inner")))
 	require.NoError(t, os.Symlink(filepath.Dir(secret), filepath.Join(dir, "outputs/folder")))
 	require.NoError(t, syscall.Mkfifo(filepath.Join(dir, "outputs/pipe"), 0o644))
-	c, err := collect(t.Context(), dir, []string{"outputs/**"}, 0, 0)
+	c, err := collect(t.Context(), dir, []string{"outputs/**"}, wire.ManifestLimits{})
 	require.NoError(t, err)
 	require.Len(t, c.files, 2)
 	assert.Equal(t, "outputs/a", c.files[0].Path)
@@ -49,7 +51,7 @@ func TestAFolderThatIsALinkIsNotEntered(t *testing.T) {
 	outside := leave(t, map[string]string{"secret": "x"})
 	dir := t.TempDir()
 	require.NoError(t, os.Symlink(outside, filepath.Join(dir, "outputs")))
-	c, err := collect(t.Context(), dir, []string{"outputs/**", "**"}, 0, 0)
+	c, err := collect(t.Context(), dir, []string{"outputs/**", "**"}, wire.ManifestLimits{})
 	require.NoError(t, err)
 	assert.Empty(t, c.files)
 }
@@ -58,16 +60,18 @@ func TestOutputsHaveLimits(t *testing.T) {
 	t.Parallel()
 	dir := leave(t, map[string]string{"a": "12345", "b": "12345"})
 	var tooMuch *errTooMuch
-	_, err := collect(t.Context(), dir, []string{"*"}, 9, 0)
+	_, err := collect(t.Context(), dir, []string{"*"}, wire.ManifestLimits{ArtifactBytes: 9})
 	require.ErrorAs(t, err, &tooMuch)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "holes"), nil, 0o600))
 	require.NoError(t, os.Truncate(filepath.Join(dir, "holes"), 1<<40)) // 1 TiB of holes is refused unread
-	_, err = collect(t.Context(), dir, []string{"holes"}, 1<<30, 0)
-	require.ErrorContains(t, err, "larger than")
+	_, err = collect(t.Context(), dir, []string{"holes"}, wire.ManifestLimits{ArtifactBytes: 1 << 30})
+	require.ErrorContains(t, err, `larger than 1024.0 MiB together, the most that is kept of a job here: leave less; the first too much is "holes" of 1048576.0 MiB`)
+	_, err = collect(t.Context(), dir, []string{"holes"}, wire.ManifestLimits{ArtifactBytes: 2 << 30, DiskBytes: 1 << 30})
+	require.ErrorContains(t, err, "larger than 1024.0 MiB together, the job's disk: ask for more with needs.disk_mb")
 	require.NoError(t, os.Remove(filepath.Join(dir, "holes")))
-	_, err = collect(t.Context(), dir, []string{"*"}, 0, 1)
+	_, err = collect(t.Context(), dir, []string{"*"}, wire.ManifestLimits{ArtifactFiles: 1})
 	require.ErrorAs(t, err, &tooMuch)
-	c, err := collect(t.Context(), dir, []string{"*"}, 10, 2)
+	c, err := collect(t.Context(), dir, []string{"*"}, wire.ManifestLimits{ArtifactBytes: 10, ArtifactFiles: 2})
 	require.NoError(t, err)
 	assert.Len(t, c.files, 2)
 }

@@ -14,29 +14,42 @@ import (
 
 // connect keeps a session until ctx ends.
 func (d *Daemon) connect(ctx context.Context) {
-	failures := 0
+	lost, failures := d.clock.Boot(), 0
 	for ctx.Err() == nil {
 		began := d.clock.Boot()
 		welcomed, within, err := d.session(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		wait := jitter(within)
+		most := within
 		if welcomed {
-			if d.clock.Boot()-began >= d.cfg.Retry.Stable {
+			lost = d.clock.Boot()
+			if lost-began >= d.cfg.Retry.Stable {
 				failures = 0
 			}
 			d.log.Info("disconnected", "reason", err)
+		} else if removed(err) {
+			close(d.removed)
+			return
 		} else {
-			wait = jitter(min(d.cfg.Retry.Cap, d.cfg.Retry.Base<<min(failures, 16)))
+			most = min(d.cfg.Retry.Cap, d.cfg.Retry.Base<<min(failures, 16))
+			if d.clock.Boot()-lost < d.cfg.Retry.Stable {
+				// Several short waits in a row say little: a server that restarts is back soon.
+				most = min(most, d.cfg.Retry.First)
+			}
 			failures++
-			d.log.Warn("cannot connect", "error", err, "tries", failures)
+			d.log.Warn("cannot connect", "error", err, "tries", failures, "do", Advice(err))
 		}
-		wait = max(wait, d.patience(err))
-		if d.pause(ctx, wait) != nil {
+		if d.pause(ctx, max(jitter(most), d.patience(err))) != nil {
 			return
 		}
 	}
+}
+
+// removed says that the server has this host no more. Only who has the host's key is told.
+func removed(err error) bool {
+	var refused *Refusal
+	return errors.As(err, &refused) && refused.Code == codeRemoved
 }
 
 // patience is the least wait that an error asks for.
@@ -46,17 +59,17 @@ func (d *Daemon) patience(err error) time.Duration {
 		if refused.Status == http.StatusUnauthorized {
 			d.token.drop()
 		}
+		if refused.Code == codeSuspended {
+			return d.cfg.Retry.Suspended + jitter(d.cfg.Retry.Suspended/4)
+		}
 		// What was asked for, and some more, so that not all come back together.
 		return refused.RetryAfter + jitter(refused.RetryAfter/4)
 	}
 	var closed *Closed
 	if errors.As(err, &closed) {
 		switch closed.Code {
-		case wire.CloseUnauthenticated:
-			d.token.drop()
-		case wire.CloseForbidden:
-			d.log.Error("the server does not let this host in", "reason", closed.Reason)
-			return d.cfg.Retry.Cap/2 + jitter(d.cfg.Retry.Cap/2)
+		case wire.CloseUnauthenticated, wire.CloseForbidden:
+			d.token.drop() // who asks for another is told what keeps the host out
 		case wire.CloseFenced:
 			d.log.Error("another agent with this host's key took over; if that is not meant, enrol this machine anew")
 			return d.cfg.Retry.Cap/2 + jitter(d.cfg.Retry.Cap/2)
@@ -122,7 +135,7 @@ func (d *Daemon) session(ctx context.Context) (welcomed bool, within time.Durati
 func (d *Daemon) welcomed(s *session) {
 	w := s.welcome
 	d.time.set(w.ServerTime, d.clock.Boot())
-	d.lease.renew(s.began, seconds(w.ReassignAfterS))
+	d.renewed(s.began, seconds(w.ReassignAfterS))
 	for _, r := range w.Jobs {
 		a := d.find(attemptKey{r.JobID, r.Attempt})
 		if a == nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/peergpu/peergpu/openapi/wire"
+	"github.com/peergpu/peergpu/tests/faults"
 )
 
 // errStale is the server's word that the attempt is not this host's any more.
@@ -242,6 +243,9 @@ func (c *courier) sendLog(s *session, buf *logBuffer, n int, from int64) error {
 		c.sent = from + int64(n)
 	}
 	c.mu.Unlock()
+	if err := faults.Point("log.after_spool_before_send"); err != nil {
+		return err
+	}
 	return s.write(true, buf.frame)
 }
 
@@ -328,6 +332,7 @@ func (c *courier) logAcked(a *wire.LogAck) {
 		c.mu.Unlock()
 		c.spool.rewind(a.Offset)
 	}
+	_ = faults.Point("log.after_send_before_ack")
 	c.spool.ack(a.Offset)
 	c.poke()
 }

@@ -38,10 +38,12 @@ type Config struct {
 
 // Retry is the pace of reconnecting.
 type Retry struct {
-	First  time.Duration // the first try after a session comes uniformly within it; 5 s
+	First  time.Duration // the first try after a session comes uniformly within it, and for Stable no later ones take longer; 5 s
 	Base   time.Duration // then full jitter: uniformly within Base × 2ⁿ; 1 s
 	Cap    time.Duration // at most; 60 s
 	Stable time.Duration // a session of this length sets n back to 0; 60 s
+	// Suspended is between the tries of a host that may not connect for now; 5 min.
+	Suspended time.Duration
 }
 
 // Daemon is a host at work.
@@ -57,6 +59,7 @@ type Daemon struct {
 
 	link      *link
 	connected chan struct{} // closed at the first welcome
+	removed   chan struct{} // closed when the server has this host no more
 	once      sync.Once
 	lease     lease
 	time      serverTime
@@ -105,7 +108,7 @@ func New(cfg Config, ports Ports) (*Daemon, error) {
 	d := &Daemon{
 		cfg: cfg, ports: ports, clock: clock, log: cfg.Log.With("host", identity.HostID),
 		identity: identity, trust: keys, journal: journal, lockFile: lockFile,
-		link: newLink(), connected: make(chan struct{}), attempts: map[attemptKey]*attempt{},
+		link: newLink(), connected: make(chan struct{}), removed: make(chan struct{}), attempts: map[attemptKey]*attempt{},
 	}
 	d.life, d.endLife = context.WithCancelCause(context.Background())
 	for _, w := range journal.warnings {
@@ -128,6 +131,7 @@ func (c Config) withDefaults() Config {
 	def(&c.Retry.Base, time.Second)
 	def(&c.Retry.Cap, time.Minute)
 	def(&c.Retry.Stable, time.Minute)
+	def(&c.Retry.Suspended, 5*time.Minute)
 	if c.SpoolBytes == 0 {
 		c.SpoolBytes = 1 << 30
 	}
@@ -148,7 +152,8 @@ func (d *Daemon) HostID() string { return d.identity.HostID }
 func (d *Daemon) Connected() <-chan struct{} { return d.connected }
 
 // Run works until ctx ends; then it stops taking work, lets jobs go on for DrainFor,
-// gives the others back, and leaves no process. It fails at once where no job can run.
+// gives the others back, and leaves no process. It fails at once where no job can run,
+// and stops everything with ErrRemoved when its host was removed.
 // A daemon runs once.
 func (d *Daemon) Run(ctx context.Context) error {
 	defer func() {
@@ -162,9 +167,14 @@ func (d *Daemon) Run(ctx context.Context) error {
 	for _, job := range []func(context.Context){d.connect, d.fence, d.sample, d.probe} {
 		d.workers.Go(func() { job(d.life) })
 	}
-	<-ctx.Done()
-	d.shutdown()
-	return nil
+	select {
+	case <-ctx.Done():
+		d.shutdown(d.cfg.DrainFor)
+		return nil
+	case <-d.removed:
+		d.shutdown(0) // what runs, runs for nobody
+		return ErrRemoved
+	}
 }
 
 // prepare looks at the machine, clears up after an earlier process and takes up what it
@@ -259,15 +269,15 @@ func (d *Daemon) forget(a *attempt) {
 }
 
 // shutdown gives the machine back to its owner.
-func (d *Daemon) shutdown() {
+func (d *Daemon) shutdown(drain time.Duration) {
 	d.mu.Lock()
 	d.stopping = true
 	d.mu.Unlock()
-	d.log.Info("stopping", "attempts", len(d.all()), "drain", d.cfg.DrainFor)
-	drained := d.cfg.DrainFor > 0 && len(d.all()) > 0
+	d.log.Info("stopping", "attempts", len(d.all()), "drain", drain)
+	drained := drain > 0 && len(d.all()) > 0
 	if drained {
 		d.reclaim(nil)
-		ctx, cancel := context.WithTimeout(d.life, d.cfg.DrainFor)
+		ctx, cancel := context.WithTimeout(d.life, drain)
 		d.idle(ctx)
 		cancel()
 	}

@@ -40,7 +40,7 @@ func TestAJobRunsFromItsManifestToItsResult(t *testing.T) {
 		defer w.start()()
 		p := w.connect()
 		bundle := zipOf(t, map[string]string{"data.txt": "from the bundle\n"})
-		w.store.blobs["/blobs/b"] = bundle
+		w.store.blobs["/blobs/b"], w.store.slow = bundle, 1500*time.Millisecond
 		c := w.claims(jobA, 1, "log hello", "cat data.txt", "env SECRET", "wait 3s", "write outputs/model.bin 1000", "write notes.txt 5")
 		c.Kind = wire.ManifestClaimsKindBundle
 		c.Bundle = &wire.ManifestBundle{URL: "/blobs/b", Size: int64(len(bundle)), SHA256: sumOf(bundle)}
@@ -56,6 +56,8 @@ func TestAJobRunsFromItsManifestToItsResult(t *testing.T) {
 		want := "hello\nfrom the bundle\nswordfish\n"
 		assert.Equal(t, want, p.received())
 		assert.Equal(t, wire.LogSummary{Bytes: int64(len(want)), Lines: 3, SHA256: sumOf([]byte(want))}, finished.Log)
+		assert.Equal(t, int64(len(bundle)), finished.Usage.FetchedBytes)
+		assert.EqualValues(t, 1500, finished.Usage.FetchMs)
 		require.Len(t, finished.Artifacts, 1)
 		assert.Equal(t, "outputs/model.bin", finished.Artifacts[0].Path)
 		assert.Equal(t, runtime.Numbered(1000), w.store.blobs["put:"+finished.Artifacts[0].SHA256])
@@ -80,14 +82,23 @@ func TestEndingsAreToldApart(t *testing.T) {
 		code   int
 		detail string
 	}{
-		"an exit code":       {script: []string{"exit 3"}, reason: wire.ReasonExitCode, code: 3},
-		"a signal":           {script: []string{"signal 11"}, reason: wire.ReasonExitCode, code: 139},
-		"out of memory":      {script: []string{"oom"}, reason: wire.ReasonOutOfMemory, code: 137},
-		"too long":           {script: []string{"hang"}, change: func(c *wire.ManifestClaims) { c.Limits.MaxRuntimeMs = 5000 }, reason: wire.ReasonTimeout, code: 143},
-		"no such command":    {change: func(c *wire.ManifestClaims) { c.Argv = []string{"pyhton3"} }, reason: wire.ReasonCommandNotFound, code: 127},
-		"too large a result": {script: []string{"write outputs/x 2000000"}, reason: wire.ReasonArtifactLimit},
-		"too many results":   {script: []string{"write outputs/x 1", "write outputs/y 1"}, change: func(c *wire.ManifestClaims) { c.Limits.ArtifactFiles = 1 }, reason: wire.ReasonArtifactLimit},
+		"an exit code":    {script: []string{"exit 3"}, reason: wire.ReasonExitCode, code: 3},
+		"a signal":        {script: []string{"signal 11"}, reason: wire.ReasonExitCode, code: 139},
+		"out of memory":   {script: []string{"oom"}, reason: wire.ReasonOutOfMemory, code: 137},
+		"too long":        {script: []string{"hang"}, change: func(c *wire.ManifestClaims) { c.Limits.MaxRuntimeMs = 5000 }, reason: wire.ReasonTimeout, code: 143},
+		"no such command": {change: func(c *wire.ManifestClaims) { c.Argv = []string{"pyhton3"} }, reason: wire.ReasonCommandNotFound, code: 127},
+		"too large a result": {
+			script: []string{"write outputs/x 2000000"}, reason: wire.ReasonArtifactLimit,
+			detail: `the outputs are larger than 1.0 MiB together, the most that is kept of a job here: leave less; the first too much is "outputs/x" of 1.9 MiB`,
+		},
+		"too many results": {
+			script: []string{"write outputs/x 1", "write outputs/y 1"}, reason: wire.ReasonArtifactLimit,
+			change: func(c *wire.ManifestClaims) { c.Limits.ArtifactFiles = 1 }, detail: "more than 1 files, the most that is kept of a job here: pack them into fewer",
+		},
 		"a failed exit is worse than a large result": {script: []string{"write outputs/x 2000000", "exit 4"}, reason: wire.ReasonExitCode, code: 4, detail: "larger than"},
+		"two sentences are told as one": {
+			script: []string{"write outputs/x 2000000", "oom"}, reason: wire.ReasonOutOfMemory, code: 137, detail: "needs.memory_mb; the outputs are larger than",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {

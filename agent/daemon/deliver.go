@@ -7,10 +7,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/peergpu/peergpu/openapi/bundle"
 	"github.com/peergpu/peergpu/openapi/wire"
+	"github.com/peergpu/peergpu/tests/faults"
 )
 
 // uploadTries is how often one batch of results is tried while the server answers.
@@ -74,10 +76,15 @@ func (a *attempt) fetch(ctx context.Context, task *Task) *wire.Exit {
 		total += in.Size
 	}
 	get := func(r Remote, path string) error {
+		began := a.d.clock.Boot()
 		err := a.d.ports.Transfer.Fetch(ctx, r, path, func(done int64) {
-			a.courier.show(a.phase(wire.PhaseNameFetching, before+done, total))
+			a.fetching(before+done, total)
 		})
 		before += r.Size
+		if err == nil {
+			a.fetched += r.Size
+			a.fetchTook += a.d.clock.Boot() - began
+		}
 		return err
 	}
 	failed := func(what string, err error) *wire.Exit {
@@ -109,6 +116,12 @@ func (a *attempt) fetch(ctx context.Context, task *Task) *wire.Exit {
 		task.Inputs = append(task.Inputs, Input{Source: source, Target: in.Path})
 	}
 	return nil
+}
+
+// fetching tells how far fetching has come.
+func (a *attempt) fetching(done, total int64) {
+	_ = faults.Point("fetch.mid")
+	a.courier.show(a.phase(wire.PhaseNameFetching, done, total))
 }
 
 // unpack turns the ZIP into the working folder. What is wrong with the ZIP is the
@@ -151,12 +164,11 @@ func (a *attempt) deliver(dir string, exit wire.Exit) ([]wire.Artifact, wire.Exi
 		if reason == wire.ReasonUploadFailed || exit.Reason == "" {
 			exit.Reason, exit.Detail = reason, clip(detail)
 		} else {
-			exit.Detail = clip(exit.Detail + "; " + detail)
+			exit.Detail = clip(joinSentences(exit.Detail, detail))
 		}
 		return exit
 	}
-	limits := a.claims.Limits
-	found, err := collect(ctx, dir, a.claims.Outputs, smaller(limits.ArtifactBytes, limits.DiskBytes), limits.ArtifactFiles)
+	found, err := collect(ctx, dir, a.claims.Outputs, a.claims.Limits)
 	var tooMuch *errTooMuch
 	switch {
 	case errors.As(err, &tooMuch):
@@ -166,7 +178,7 @@ func (a *attempt) deliver(dir string, exit wire.Exit) ([]wire.Artifact, wire.Exi
 		return nil, blame(wire.ReasonUploadFailed, "the host could not read the outputs")
 	}
 	if found.skipped > 0 {
-		exit.Detail = clip(joinSentences(exit.Detail, fmt.Sprintf("%d outputs were left out: only regular files with plain names are kept", found.skipped)))
+		exit.Detail = clip(joinSentences(exit.Detail, fmt.Sprintf("left out of the outputs: %d that are no regular files with plain names", found.skipped)))
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -202,7 +214,7 @@ func joinSentences(a, b string) string {
 	if a == "" {
 		return b
 	}
-	return a + "; " + b
+	return strings.TrimSuffix(a, ".") + "; " + b
 }
 
 // upload brings files to the server.
@@ -257,6 +269,9 @@ func (u *upload) once(ctx context.Context, files []wire.Artifact) error {
 			if err := u.put(ctx, to, files[i]); err != nil {
 				return err
 			}
+			if err := faults.Point("upload.after_put_before_confirm"); err != nil {
+				return err
+			}
 		}
 		u.done += files[i].Size
 		u.a.courier.show(u.a.phase(wire.PhaseNameUploading, u.done, u.total))
@@ -276,7 +291,20 @@ func (u *upload) put(ctx context.Context, to wire.UploadTarget, file wire.Artifa
 		return err
 	}
 	defer f.Close()
-	return u.a.d.ports.Transfer.Put(ctx, to, io.NewSectionReader(f, 0, file.Size), file.Size)
+	return u.a.d.ports.Transfer.Put(ctx, to, part{io.NewSectionReader(f, 0, file.Size)}, file.Size)
+}
+
+// part is a file on its way, with a crash point behind its first bytes.
+type part struct{ io.ReaderAt }
+
+// ReadAt implements io.ReaderAt.
+func (p part) ReadAt(b []byte, offset int64) (int, error) {
+	if offset > 0 {
+		if err := faults.Point("upload.mid_part"); err != nil {
+			return 0, err
+		}
+	}
+	return p.ReaderAt.ReadAt(b, offset)
 }
 
 // refusal is the error in an answer, or nil.

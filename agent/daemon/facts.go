@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/peergpu/peergpu/openapi/wire"
 )
@@ -29,11 +30,26 @@ func hostFacts(dir, version string, p Policy) wire.HostFacts {
 		disk = min(disk, p.MaxDiskMB)
 	}
 	return wire.HostFacts{
-		Hostname: hostname, Os: osName(), Kernel: kernel(), Arch: runtime.GOARCH,
-		MachineID: machineID(), AgentVersion: version, CPUModel: keyed("/proc/cpuinfo", "model name"),
+		Hostname: plain(hostname, 255), Os: plain(osName(), 255), Kernel: plain(kernel(), 255), Arch: runtime.GOARCH,
+		MachineID: machineID(), AgentVersion: version, CPUModel: plain(keyed("/proc/cpuinfo", "model name"), 255),
 		// What this process may use: affinity and cgroups of containers count.
 		Cpus: runtime.GOMAXPROCS(0), MemoryMB: max(1, memory), DiskMB: disk,
 	}
+}
+
+// plain is what the machine says of itself, as the protocol takes it: without control
+// characters, and not too long.
+func plain(s string, longest int) string {
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, "\uFFFD"))
+	if r := []rune(s); len(r) > longest {
+		s = string(r[:longest-1]) + "…"
+	}
+	return s
 }
 
 // osName is the operating system as it calls itself.
@@ -131,8 +147,8 @@ func wireGPUs(gpus []GPU) []wire.GPU {
 	out := make([]wire.GPU, len(gpus))
 	for i, g := range gpus {
 		out[i] = wire.GPU{
-			Index: g.Index, UUID: g.UUID, Model: g.Model, VRAMMB: g.MemoryBytes / mib, Driver: g.Driver,
-			CUDA: g.CUDA, Capability: g.Capability, BusID: g.BusID, PowerLimitW: g.PowerLimitW, MIG: g.MIG,
+			Index: g.Index, UUID: g.UUID, Model: plain(g.Model, 128), VRAMMB: g.MemoryBytes / mib, Driver: plain(g.Driver, 64),
+			CUDA: plain(g.CUDA, 32), Capability: plain(g.Capability, 16), BusID: plain(g.BusID, 32), PowerLimitW: g.PowerLimitW, MIG: g.MIG,
 			Simulated: g.Driver == SimulatedDriver,
 		}
 	}
@@ -146,9 +162,15 @@ const SimulatedDriver = "simulated"
 // runtimeFacts says how jobs run here, and what the owner allows them.
 func runtimeFacts(info RuntimeInfo, r Report, cfg Config) wire.RuntimeFacts {
 	f := wire.RuntimeFacts{
-		Name: info.Name, Isolation: wire.RuntimeFactsIsolation(info.Isolation), Version: r.Version,
+		Name: info.Name, Isolation: wire.RuntimeFactsIsolation(info.Isolation), Version: plain(r.Version, 128),
 		Trusted: cfg.Trusted, MemoryLimit: wire.RuntimeFactsMemoryLimit(r.Memory),
-		PIDsLimit: wire.RuntimeFactsPIDsLimit(r.PIDs), Commands: r.Commands, Warnings: r.Warnings,
+		PIDsLimit: wire.RuntimeFactsPIDsLimit(r.PIDs), Commands: map[string]string{},
+	}
+	for name, version := range r.Commands {
+		f.Commands[name] = plain(version, 128)
+	}
+	for _, w := range r.Warnings {
+		f.Warnings = append(f.Warnings, plain(w, 512))
 	}
 	for _, n := range cfg.Policy.Networks {
 		f.Networks = append(f.Networks, wire.RuntimeFactsNetworks(n))

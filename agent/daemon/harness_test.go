@@ -38,15 +38,16 @@ const (
 // world is a host and the server that it knows, both inside one test. It is made to run
 // in a synctest bubble: nothing of it touches a network.
 type world struct {
-	t       *testing.T
-	dir     string
-	key     ed25519.PrivateKey // the server's
-	server  *fakeServer
-	store   *fakeTransfer
-	clock   *fakeClock
-	config  daemon.Config
-	runtime daemon.Runtime
-	durable string // the log that the server has when an agent connects
+	t        *testing.T
+	dir      string
+	key      ed25519.PrivateKey // the server's
+	server   *fakeServer
+	store    *fakeTransfer
+	clock    *fakeClock
+	config   daemon.Config
+	runtime  daemon.Runtime
+	watchdog daemon.Watchdog
+	durable  string // the log that the server has when an agent connects
 }
 
 func newWorld(t *testing.T) *world {
@@ -63,7 +64,7 @@ func newWorld(t *testing.T) *world {
 }
 
 func (w *world) ports() daemon.Ports {
-	return daemon.Ports{Server: w.server, Transfer: w.store, Runtime: w.runtime, GPUs: fakeGPUs{}, Clock: w.clock}
+	return daemon.Ports{Server: w.server, Transfer: w.store, Runtime: w.runtime, GPUs: fakeGPUs{}, Clock: w.clock, Watchdog: w.watchdog}
 }
 
 // start runs a daemon and answers how to stop it. Stopping waits for its end.
@@ -197,9 +198,11 @@ type fakeTransfer struct {
 	blobs map[string][]byte
 	fail  int // so many puts fail
 	puts  int
+	slow  time.Duration // what each fetch takes
 }
 
 func (s *fakeTransfer) Fetch(_ context.Context, src daemon.Remote, path string, progress func(int64)) error {
+	<-time.After(s.slow)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	data, found := s.blobs[src.URL]
@@ -266,20 +269,33 @@ type fakeClock struct {
 	began time.Time
 	mu    sync.Mutex
 	slept time.Duration
+	ahead time.Duration // the wall clock, of the server's
+	drift float64       // how much faster the steady clock runs than the server's
 }
 
-func (c *fakeClock) Now() time.Time { return time.Now() }
+func (c *fakeClock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Now().Add(c.ahead)
+}
 
 func (c *fakeClock) Boot() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return time.Since(c.began) + c.slept
+	return time.Duration(float64(time.Since(c.began))*(1+c.drift)) + c.slept
 }
 
 func (c *fakeClock) suspend(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.slept += d
+}
+
+// step sets the wall clock, as its owner or a time service does.
+func (c *fakeClock) step(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ahead += d
 }
 
 // pass lets the bubble's clock go on.

@@ -114,7 +114,7 @@ type Enrolment struct {
 }
 
 // Enrol makes this host's key, if the folder has none, and registers it. Nothing is
-// kept of the token.
+// kept of the token. One that fails leaves an identity that there was as it is.
 func Enrol(ctx context.Context, dir string, p Ports, e Enrolment) (*Identity, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -143,11 +143,17 @@ func Enrol(ctx context.Context, dir string, p Ports, e Enrolment) (*Identity, er
 	if _, err := pin(answer.Keys); err != nil {
 		return nil, err
 	}
+	if e.Again {
+		if err := writeKey(filepath.Join(dir, keyFile), key); err != nil {
+			return nil, err
+		}
+	}
 	id := &Identity{HostID: answer.HostID, Server: e.Server, key: key, keys: answer.Keys}
 	return id, id.save(dir)
 }
 
-// makeKey makes the host's key, or takes the one that an enrolment that failed left.
+// makeKey makes the host's key, or takes the one that an enrolment that failed left. A
+// fresh one is written when the server has it, because it takes the place of another.
 func makeKey(path string, fresh bool) (ed25519.PrivateKey, error) {
 	if !fresh {
 		if key, err := loadKey(path); !errors.Is(err, os.ErrNotExist) {
@@ -155,15 +161,23 @@ func makeKey(path string, fresh bool) (ed25519.PrivateKey, error) {
 		}
 	}
 	_, key, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		return nil, err
+	if err != nil || fresh {
+		return key, err
 	}
+	return key, writeKey(path, key)
+}
+
+// writeKey stores the key for its owner alone.
+func writeKey(path string, key ed25519.PrivateKey) error {
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return key, writeFile(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	return writeFile(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 }
+
+// ErrExposedKey is a key file that more than its owner may read.
+var ErrExposedKey = errors.New("others can read the host's key")
 
 // loadKey reads the key, and refuses one that others on the machine can read.
 func loadKey(path string) (ed25519.PrivateKey, error) {
@@ -172,7 +186,7 @@ func loadKey(path string) (ed25519.PrivateKey, error) {
 		return nil, err
 	}
 	if info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("others can read the host's key: chmod 600 %s", path)
+		return nil, fmt.Errorf("%w: chmod 600 %s", ErrExposedKey, path)
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {

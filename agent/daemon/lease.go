@@ -2,11 +2,13 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/peergpu/peergpu/openapi/wire"
+	"github.com/peergpu/peergpu/tests/faults"
 )
 
 // lease is how long this host may go on with its attempts unheard. The server counts
@@ -48,6 +50,63 @@ func fenceMargin(reassign time.Duration) time.Duration {
 	return max(time.Minute, reassign/50)
 }
 
+// watchdogTime is how long after the last sign of life the watchdog kills what the fence
+// did not stop: half of the margin is left for that.
+func watchdogTime(reassign time.Duration) time.Duration { return reassign - fenceMargin(reassign)/2 }
+
+// renewed takes a sign of life that the server has answered; reassign is 0 where it is the
+// same as before.
+func (d *Daemon) renewed(sent, reassign time.Duration) {
+	d.lease.renew(sent, reassign)
+	if d.ports.Watchdog == nil {
+		return
+	}
+	d.lease.mu.Lock()
+	at, within := d.lease.renewed, watchdogTime(d.lease.reassign)
+	d.lease.mu.Unlock()
+	if err := d.ports.Watchdog.Pet(at, within); err != nil {
+		d.log.Warn("the watchdog could not be told of the server's answer", "error", err)
+	}
+}
+
+// guard hands a run's processes to the watchdog. One whose lease is over must not start: an
+// agent that was suspended wakes up in the middle of whatever it did.
+func (a *attempt) guard(p Processes) error {
+	if a.leaseOver() {
+		return errors.New("the lease is over")
+	}
+	if a.d.ports.Watchdog == nil {
+		return nil
+	}
+	return a.d.ports.Watchdog.Watch(a.key.String(), watchdogTime(a.reassign()), p)
+}
+
+// unguard ends the watchdog's watch: nothing is left of the run.
+func (a *attempt) unguard() {
+	if a.d.ports.Watchdog == nil {
+		return
+	}
+	if err := a.d.ports.Watchdog.Forget(a.key.String()); err != nil {
+		a.log.Warn("the watchdog could not be told of the job's end", "error", err)
+	}
+}
+
+// reassign is how long after the last sign of life the server gives the attempt away.
+func (a *attempt) reassign() time.Duration {
+	return time.Duration(a.claims.ReassignAfterMs) * time.Millisecond
+}
+
+// leaseOver says that the attempt must not run any more.
+func (a *attempt) leaseOver() bool { return a.d.lease.over(a.d.clock.Boot(), a.reassign()) }
+
+// lostServer is the order to stop for want of a lease.
+func lostServer(grace time.Duration) order {
+	return order{
+		reason: wire.ReasonHostError, lost: true, grace: grace,
+		detail: "the host lost the server and stopped the job",
+	}
+}
+
 // fence stops what runs when the lease is over.
 func (d *Daemon) fence(ctx context.Context) {
 	for {
@@ -59,18 +118,14 @@ func (d *Daemon) fence(ctx context.Context) {
 		if d.pause(ctx, tick) != nil {
 			return
 		}
-		now := d.clock.Boot()
 		for _, a := range d.all() {
 			if a.claims == nil || !a.runs() || a.stopped() != nil {
 				continue
 			}
-			own := time.Duration(a.claims.ReassignAfterMs) * time.Millisecond
-			if d.lease.over(now, own) {
+			if a.leaseOver() {
 				a.log.Error("the server was out of reach for too long; the job is stopped, for it may run elsewhere soon")
-				a.stop(order{
-					reason: wire.ReasonHostError, lost: true, grace: min(d.cfg.StopGrace, fenceMargin(own)/4),
-					detail: "the host lost the server and stopped the job",
-				})
+				_ = faults.Point("fence.before_kill")
+				a.stop(lostServer(min(d.cfg.StopGrace, fenceMargin(a.reassign())/4)))
 			}
 		}
 	}
@@ -107,7 +162,10 @@ func (d *Daemon) beat(ctx context.Context, s *session) {
 			if refusal(f) != nil {
 				return
 			}
-			d.lease.renew(sent, 0)
+			d.renewed(sent, 0)
+			if a, ok := f.Body.(*wire.Ack); ok && a.ServerTime != nil {
+				d.time.set(*a.ServerTime, d.clock.Boot())
+			}
 			mu.Lock()
 			acked = max(acked, sent)
 			mu.Unlock()

@@ -1,6 +1,8 @@
 package daemon_test
 
 import (
+	"bytes"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -37,6 +39,26 @@ func TestAHostThatIsCutOffStopsItsJobsBeforeTheyRunElsewhere(t *testing.T) {
 		require.Len(t, hello.Attempts, 1)
 		assert.Equal(t, wire.HeldAttemptStateLost, hello.Attempts[0].State)
 		quiet(p, time.Minute)
+	})
+}
+
+func TestALeaseCountsFromTheHeartbeatAndNotFromItsAnswer(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		jobs := &slowToStop{Runtime: w.runtime, t: t}
+		w.runtime = jobs
+		defer w.start()()
+		p := w.connect()
+		w.offer(p, w.claims(jobA, 1, "ignore-term", "hang"))
+		running(p)
+		p.set(func(p *peer) { p.lag = 25 * time.Second })
+		pass(5 * time.Minute)
+		require.EqualValues(t, 1, jobs.running.Load())
+		p.set(func(p *peer) { p.acksBeats = false }) // what was answered before is still on its way
+		w.server.mu.Lock()
+		w.server.refuse = &daemon.Refusal{Status: 503}
+		w.server.mu.Unlock()
+		pass(250 * time.Second)
+		assert.Zero(t, jobs.running.Load())
 	})
 }
 
@@ -116,11 +138,15 @@ func TestReconnectingIsSpreadOut(t *testing.T) {
 		w.server.mu.Unlock()
 		require.NotEmpty(t, dials)
 		assert.LessOrEqual(t, dials[0].Sub(began), 5*time.Second)
-		// Full jitter with a cap of a minute: one in half a minute on average.
-		assert.InDelta(t, 120, len(dials), 45)
+		// Full jitter with a cap of a minute: one in half a minute on average, and before
+		// that one in 2.5 s for as long as a restart may take.
+		assert.InDelta(t, 140, len(dials), 45)
 		longest := time.Duration(0)
 		for i := 1; i < len(dials); i++ {
 			longest = max(longest, dials[i].Sub(dials[i-1]))
+			if dials[i-1].Sub(began) < time.Minute {
+				assert.LessOrEqual(t, longest, 5*time.Second, "a restart is over soon")
+			}
 		}
 		assert.LessOrEqual(t, longest, time.Minute)
 		assert.Greater(t, longest, 30*time.Second)
@@ -164,4 +190,38 @@ func TestAServerThatSpeaksOutOfTurnIsLeft(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestAHostThatWasRemovedStopsItsJobsAndEnds(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		d, err := daemon.New(w.config, w.ports())
+		require.NoError(t, err)
+		ended := make(chan error, 1)
+		go func() { ended <- d.Run(t.Context()) }()
+		p := w.connect()
+		w.offer(p, w.claims(jobA, 1, "wait 1h"))
+		running(p)
+		w.server.ban(&daemon.Refusal{Status: 403, Code: "host_removed"})
+		p.hangUp(wire.CloseForbidden)
+		began := time.Now()
+		require.ErrorIs(t, <-ended, daemon.ErrRemoved)
+		assert.Less(t, time.Since(began), time.Minute)
+	})
+}
+
+func TestASuspendedHostAsksNowAndThenAndComesBack(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		var log bytes.Buffer
+		w.config.Log = slog.New(slog.NewTextHandler(&log, nil))
+		w.server.ban(&daemon.Refusal{Status: 403, Code: "host_suspended", Detail: "the host is suspended"})
+		stop := w.start()
+		pass(time.Hour)
+		asked := w.server.ban(nil)
+		assert.LessOrEqual(t, asked, 13)
+		assert.GreaterOrEqual(t, asked, 9)
+		w.connect()
+		stop()
+		assert.Contains(t, log.String(), "the host is suspended")
+		assert.Contains(t, log.String(), "comes back by itself")
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/peergpu/peergpu/openapi/wire"
+	"github.com/peergpu/peergpu/tests/faults"
 )
 
 // offered decides about a manifest and answers it. It runs in the reader, so that a
@@ -73,6 +74,7 @@ func (d *Daemon) accept(c *wire.ManifestClaims) *rejection {
 		_ = removeAll(a.dir)
 		return reject(wire.RejectReasonBusy, "the host cannot write its journal")
 	}
+	_ = faults.Point("offer.after_persist_before_accept")
 	d.mu.Lock()
 	d.attempts[key] = a
 	d.mu.Unlock()

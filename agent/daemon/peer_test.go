@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/peergpu/peergpu/agent/daemon"
+	"github.com/peergpu/peergpu/openapi"
 	"github.com/peergpu/peergpu/openapi/wire"
 )
 
@@ -28,6 +29,16 @@ type fakeServer struct {
 	mu     sync.Mutex
 	refuse error // answered to Dial
 	dials  []time.Time
+	banned error // answered to Token
+	asked  int   // for a token
+}
+
+// ban answers token requests with an error, and tells how many there were.
+func (s *fakeServer) ban(err error) (asked int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.banned = err
+	return s.asked
 }
 
 func (s *fakeServer) Register(_ context.Context, r wire.Registration) (wire.Registered, error) {
@@ -43,6 +54,13 @@ func (s *fakeServer) Register(_ context.Context, r wire.Registration) (wire.Regi
 }
 
 func (s *fakeServer) Token(_ context.Context, assertion string) (wire.TokenResponse, error) {
+	s.mu.Lock()
+	banned := s.banned
+	s.asked++
+	s.mu.Unlock()
+	if banned != nil {
+		return wire.TokenResponse{}, banned
+	}
 	jws, err := jose.ParseSignedCompact(assertion, []jose.SignatureAlgorithm{jose.EdDSA})
 	require.NoError(s.w.t, err)
 	payload, err := jws.Verify(s.hostKey)
@@ -90,7 +108,8 @@ type peer struct {
 
 	mu                               sync.Mutex
 	acksBeats, acksLogs, acksReports bool
-	log                              []byte // as appended by offset
+	lag                              time.Duration // of the answers to heartbeats
+	log                              []byte        // as appended by offset
 	logFrames                        int
 	beats                            int
 	dups                             int // bytes that came twice
@@ -153,9 +172,7 @@ func (p *peer) ack(f wire.Frame) { p.send(&wire.Ack{Ok: true}, f.ID) }
 // raw is the next text frame, before pump runs.
 func (p *peer) raw() wire.Frame {
 	m := <-p.up
-	f, err := wire.Decode(m.data)
-	require.NoError(p.t, err)
-	return f
+	return p.checked(m.data)
 }
 
 // pump answers what is always the same and shows the rest to the test.
@@ -170,6 +187,14 @@ func (p *peer) pump() {
 			p.mu.Unlock()
 		}
 	}
+}
+
+// checked reads a frame, which has to be as agent.yaml says.
+func (p *peer) checked(data []byte) wire.Frame {
+	f, err := wire.Decode(data)
+	require.NoError(p.t, err)
+	assert.NoError(p.t, openapi.CheckFrame(wire.TypeOf(f.Body), data))
+	return f
 }
 
 func (p *peer) handle(m message) {
@@ -190,13 +215,15 @@ func (p *peer) handle(m message) {
 		}
 		return
 	}
-	f, err := wire.Decode(m.data)
-	require.NoError(p.t, err)
+	f := p.checked(m.data)
 	switch f.Body.(type) {
 	case *wire.Heartbeat:
 		p.beats++
 		if p.acksBeats {
-			p.ack(f)
+			time.AfterFunc(p.lag, func() {
+				now := time.Now()
+				p.send(&wire.Ack{Ok: true, ServerTime: &now}, f.ID)
+			})
 		}
 	case *wire.Inventory:
 		p.ack(f)

@@ -81,6 +81,35 @@ type Run interface {
 	Cleanup() error
 }
 
+// Watchdog is a process beside the agent that kills jobs when the agent cannot: while it is
+// stopped or hangs, and after it was killed. Times are by Clock.Boot, which both share. A
+// name may be watched anew, with what is known by then.
+type Watchdog interface {
+	// Watch makes it answerable for a run: its processes are killed, and again whenever
+	// there are some, from within after the last Pet on. An error means that nobody
+	// watches.
+	Watch(name string, within time.Duration, p Processes) error
+
+	// Pet says when the last sign of life was sent that the server answered. Nothing is
+	// killed before within after it has passed, or the time of the run where that is
+	// shorter. One older than the last changes nothing.
+	Pet(at, within time.Duration) error
+
+	// Forget ends the watch over a run. A name that is not watched is no error.
+	Forget(name string) error
+}
+
+// Processes is how the processes of a run are found by somebody else than their runtime.
+// What is not known is zero.
+type Processes struct {
+	First   int    `json:"first,omitempty"`   // a pid: process 1 of a sandbox, or the leader of a session
+	Started uint64 `json:"started,omitempty"` // when First did, in the kernel's ticks since boot: no later process has both
+	Sandbox bool   `json:"sandbox,omitempty"` // all processes end with First
+	Mark    string `json:"mark,omitempty"`    // stands in the environment of each of them, and of no other
+	// Cgroup maps controllers to the folders of a group of their own.
+	Cgroup map[string]string `json:"cgroup,omitempty"`
+}
+
 // GPUs looks at this machine's GPUs.
 type GPUs interface {
 	// Probe lists the GPUs, in the driver's order. A machine without GPUs, or
@@ -158,6 +187,19 @@ type Task struct {
 	Limits  Limits
 	Network Network
 	Trusted bool // the owner's own job, which weaker isolation may run
+
+	// Guard, unless nil, is told how the run's processes are found, before the command
+	// runs, and again where more is known then. Its error keeps the command from running.
+	// Runs without processes of their own tell nothing.
+	Guard func(Processes) error
+}
+
+// Guarded calls Guard, when there is one.
+func (t Task) Guarded(p Processes) error {
+	if t.Guard == nil {
+		return nil
+	}
+	return t.Guard(p)
 }
 
 // WorkDir is where a job finds Task.Dir in runtimes that mount it.

@@ -11,8 +11,8 @@ import (
 )
 
 // Server is PeerGPU's server as an agent sees it. Its methods may be called
-// concurrently. A refusal by the server is a *Refusal, anything else means that the
-// server was not reached.
+// concurrently. A refusal by the server is a *Refusal; a server that was not reached is an
+// *Unreachable, or an error that nobody can do anything about, such as a context's.
 type Server interface {
 	// Register enrols this host with a one-time token.
 	Register(ctx context.Context, r wire.Registration) (wire.Registered, error)
@@ -98,5 +98,6 @@ type Ports struct {
 	Transfer Transfer
 	Runtime  Runtime
 	GPUs     GPUs
-	Clock    Clock // nil: the machine's
+	Clock    Clock    // nil: the machine's
+	Watchdog Watchdog // nil: none, where no job outlives the daemon
 }

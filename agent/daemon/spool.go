@@ -82,7 +82,8 @@ func reopenSpool(path string, clock Clock, at time.Time, changed func()) (*spool
 }
 
 // Write keeps p. It blocks while too much waits for the server, which in turn blocks
-// the job: nothing is dropped below the limit. Over the limit bytes are counted only.
+// the job: nothing is dropped below the limit. Over the limit bytes are counted only, and
+// so are those that the disk does not take.
 func (s *spool) Write(p []byte) (int, error) {
 	s.awaitRoom()
 	s.mu.Lock()
@@ -92,6 +93,10 @@ func (s *spool) Write(p []byte) (int, error) {
 		s.dropped += int64(len(p) - len(keep))
 	}
 	err := s.append(keep)
+	if err != nil {
+		s.dropped += int64(len(keep)) // the marker will tell
+		keep = nil
+	}
 	s.mu.Unlock()
 	if len(keep) > 0 {
 		s.changed()

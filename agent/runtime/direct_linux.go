@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/peergpu/peergpu/agent/daemon"
 )
 
 // direct is a job outside the sandbox: the owner's own, started by fork and
@@ -42,6 +44,9 @@ func (r *processRun) startDirect(out *os.File) error {
 		return err
 	}
 	defer null.Close()
+	if err := r.task.Guarded(daemon.Processes{Mark: tmp}); err != nil {
+		return err
+	}
 	r.began = monotonic()
 	p, group, err := r.p.spawner.start(path, r.task.Argv, &os.ProcAttr{
 		Dir: cwd, Env: env, Files: []*os.File{null, out, out},
@@ -59,10 +64,17 @@ func (r *processRun) startDirect(out *os.File) error {
 	// is good enough for the owner's own job.
 	r.group, r.direct = group, &direct{process: p, mark: tmp}
 	r.limitProcess(p.Pid)
+	me, _ := lookup(p.Pid)
+	found := daemon.Processes{First: p.Pid, Started: me.started, Mark: tmp}
+	if group != nil {
+		found.Cgroup = group.dirs
+	}
+	if err := r.task.Guarded(found); err != nil {
+		return err
+	}
 	if group != nil {
 		return nil // by which the next agent finds the job, should this one be killed
 	}
-	me, _ := lookup(p.Pid)
 	return os.WriteFile(tmp+recordSuffix, fmt.Appendf(nil, "%d %d", p.Pid, me.started), 0o600)
 }
 

@@ -38,7 +38,6 @@ func (r *processRun) reap() {
 			e.PeakMemoryBytes = max(e.PeakMemoryBytes, u.Maxrss<<10)
 		}
 	}
-	r.out.end()
 	if r.box != nil {
 		code, ran := r.box.exitCode()
 		switch {
@@ -58,6 +57,7 @@ func (r *processRun) reap() {
 // stand in bubblewrap's words alone.
 func (r *processRun) neverRan(e daemon.Exit) (daemon.Exit, error) {
 	said := strings.TrimSpace(r.out.start())
+	r.out.forget()
 	if _, why, ok := strings.Cut(said, "bwrap: execvp "); ok {
 		why = strings.TrimPrefix(why, r.task.Argv[0]+": ")
 		n := notFound(commandDetail(r.task.Argv[0], why))
@@ -105,11 +105,11 @@ func (r *processRun) waitAndKill() (*os.ProcessState, time.Duration, error) {
 }
 
 func (r *processRun) memoryDetail() string {
-	return fmt.Sprintf("The job needed more than its %d MiB of memory.", r.task.Limits.MemoryBytes>>20)
+	return fmt.Sprintf("The job needed more than its %d MiB of memory: ask for more with needs.memory_mb.", r.task.Limits.MemoryBytes>>20)
 }
 
 func (r *processRun) diskDetail() string {
-	return fmt.Sprintf("The job wrote more than its %d MiB of disk.", r.task.Limits.DiskBytes>>20)
+	return fmt.Sprintf("The job wrote more than its %d MiB of disk: ask for more with needs.disk_mb.", r.task.Limits.DiskBytes>>20)
 }
 
 // exitCode is the shell's: signals count from 128.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -26,6 +27,7 @@ const (
 type launched struct {
 	monitor *os.Process // bubblewrap outside; ends with the command's exit code
 	first   int         // pid of the sandbox's process 1: killing it kills all
+	mu      sync.Mutex  // of kill against close: the number may be another process's then
 	pidfd   int
 	release *os.File
 	status  *json.Decoder // says, once it ended, whether the command ever ran
@@ -146,6 +148,8 @@ func (l *launched) exitCode() (int, bool) {
 // kill ends the whole sandbox at once: the kernel kills a pid name space with
 // its first process.
 func (l *launched) kill() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.pidfd >= 0 {
 		_ = unix.PidfdSendSignal(l.pidfd, unix.SIGKILL, nil, 0)
 	}
@@ -170,6 +174,8 @@ func (l *launched) close() {
 	for _, f := range l.pipes {
 		_ = f.Close()
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.pidfd >= 0 {
 		_ = unix.Close(l.pidfd)
 		l.pidfd = -1

@@ -1,9 +1,11 @@
 package runtime
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -19,7 +21,8 @@ type output struct {
 
 	mu      sync.Mutex
 	head    []byte // the first bytes of the stream, for diagnosis
-	pending []byte // taken out for diagnosis, not yet read
+	pending []byte // taken out for diagnosis, or held back, and not yet read
+	ended   bool
 }
 
 const headSize = 2 << 10
@@ -67,12 +70,42 @@ func (o *output) Read(b []byte) (n int, err error) {
 func (o *output) take(fd int, b []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.pending) > 0 {
-		n := copy(b, o.pending)
-		o.pending = o.pending[n:]
-		return n, nil
+	for {
+		if len(o.pending) > 0 && (o.ended || !o.doubtful()) {
+			n := copy(b, o.pending)
+			o.pending = o.pending[n:]
+			return n, nil
+		}
+		n, err := o.readLocked(fd, b)
+		if len(o.pending) == 0 && !o.doubtful() || o.ended {
+			return n, err
+		}
+		if n == 0 { // the end is what end says
+			return 0, unix.EAGAIN
+		}
+		o.pending = append(o.pending, b[:n]...)
 	}
-	return o.readLocked(fd, b)
+}
+
+// doubtful says that the stream so far may be a line of bubblewrap's, which is not the
+// job's output: whether the command ran is known when the run has ended.
+func (o *output) doubtful() bool {
+	const begins = "bwrap: "
+	if len(o.head) == 0 || len(o.head) == headSize {
+		return false
+	}
+	if len(o.head) < len(begins) {
+		return strings.HasPrefix(begins, string(o.head))
+	}
+	line := bytes.IndexByte(o.head, '\n')
+	return bytes.HasPrefix(o.head, []byte(begins)) && (line < 0 || line == len(o.head)-1)
+}
+
+// forget drops what was held back: it was bubblewrap's.
+func (o *output) forget() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.pending = nil
 }
 
 func (o *output) readLocked(fd int, b []byte) (int, error) {
@@ -89,7 +122,12 @@ func (o *output) readLocked(fd int, b []byte) (int, error) {
 }
 
 // end lets Read come to io.EOF once the pipe is empty.
-func (o *output) end() { _ = o.file.SetReadDeadline(time.Unix(1, 0)) }
+func (o *output) end() {
+	o.mu.Lock()
+	o.ended = true
+	o.mu.Unlock()
+	_ = o.file.SetReadDeadline(time.Unix(1, 0))
+}
 
 // start answers the stream's first bytes, read by somebody or not.
 func (o *output) start() string {

@@ -5,6 +5,8 @@ package runtime
 import (
 	"context"
 	"errors"
+	"io"
+	"log/slog"
 
 	"github.com/peergpu/peergpu/agent/daemon"
 )
@@ -19,3 +21,17 @@ func NewProcess(context.Context, Options) (*Process, error) {
 
 // Close does nothing.
 func (*Process) Close() error { return nil }
+
+// Watchdog cannot be had here.
+type Watchdog struct{ daemon.Watchdog }
+
+// NewWatchdog fails: without a process runtime there is nothing to watch.
+func NewWatchdog(*slog.Logger, ...string) (*Watchdog, error) {
+	return nil, errors.New("the watchdog needs Linux")
+}
+
+// Close does nothing.
+func (*Watchdog) Close() error { return nil }
+
+// Guard fails: nothing starts it.
+func Guard(io.Reader, io.Writer) error { return errors.New("the watchdog needs Linux") }

@@ -162,6 +162,10 @@ func (r *processRun) startSandboxed(ctx context.Context, out *os.File) error {
 	}
 	r.box = l
 	r.limitProcess(l.first)
+	me, _ := lookup(l.first)
+	if err := r.task.Guarded(daemon.Processes{First: l.first, Started: me.started, Sandbox: true}); err != nil {
+		return err
+	}
 	r.began = monotonic()
 	if _, err := l.release.Write([]byte{1}); err != nil {
 		return fmt.Errorf("%w: %s", errNoSandbox, strings.TrimSpace(r.out.start()))
@@ -215,20 +219,41 @@ func (r *processRun) end(reason, detail string, grace time.Duration, hurry <-cha
 	}
 	r.mu.Unlock()
 	if grace > 0 {
-		for _, pid := range r.pids() {
-			_ = unix.Kill(pid, unix.SIGTERM)
-			_ = unix.Kill(pid, unix.SIGCONT) // a stopped process sees no signal
-		}
 		t := time.NewTimer(grace)
 		defer t.Stop()
-		select {
-		case <-r.ended:
-			return
-		case <-hurry:
-		case <-t.C:
+		again := time.NewTicker(startTick)
+		defer again.Stop()
+		for asked := false; ; {
+			// In a sandbox that is just being built there is nobody yet. Later ones are
+			// not asked: the job may have started them to end well.
+			if !asked {
+				asked = r.ask()
+			}
+			select {
+			case <-r.ended:
+				return
+			case <-hurry:
+			case <-t.C:
+			case <-again.C:
+				continue
+			}
+			break
 		}
 	}
 	r.kill()
+}
+
+// startTick is how often end looks whether the command is there to be asked.
+const startTick = 50 * time.Millisecond
+
+// ask tells the job's processes to end, and says whether there were any.
+func (r *processRun) ask() bool {
+	pids := r.pids()
+	for _, pid := range pids {
+		_ = unix.Kill(pid, unix.SIGTERM)
+		_ = unix.Kill(pid, unix.SIGCONT) // a stopped process sees no signal
+	}
+	return len(pids) > 0
 }
 
 // pids are the job's own processes, without the sandbox's.

@@ -79,7 +79,7 @@ func (r *simulatedRun) act(root *os.Root, verb, args string) (*daemon.Exit, erro
 		return &daemon.Exit{Code: 128 + int(n)}, err
 	case "oom":
 		return r.outOfMemory(), nil
-	case "phase", "refuse":
+	case "phase", "refuse", "repeat":
 		return nil, nil
 	}
 	return nil, errors.New("no such verb")
@@ -120,7 +120,7 @@ func (r *simulatedRun) write(root *os.Root, args string) (*daemon.Exit, error) {
 	r.mu.Unlock()
 	if limit := r.task.Limits.DiskBytes; limit > 0 && used > limit {
 		return &daemon.Exit{Code: 128 + 9, Reason: daemon.ReasonDiskFull,
-			Detail: fmt.Sprintf("The job wrote more than its %d MiB of disk.", limit>>20)}, nil
+			Detail: fmt.Sprintf("The job wrote more than its %d MiB of disk: ask for more with needs.disk_mb.", limit>>20)}, nil
 	}
 	if err := root.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return nil, err
@@ -142,7 +142,7 @@ func (r *simulatedRun) use(args string) (*daemon.Exit, error) {
 
 func (r *simulatedRun) outOfMemory() *daemon.Exit {
 	return &daemon.Exit{Code: 128 + 9, Reason: daemon.ReasonOutOfMemory,
-		Detail: fmt.Sprintf("The job needed more than its %d MiB of memory.", r.task.Limits.MemoryBytes>>20)}
+		Detail: fmt.Sprintf("The job needed more than its %d MiB of memory: ask for more with needs.memory_mb.", r.task.Limits.MemoryBytes>>20)}
 }
 
 // pass lets time go by, for ever when d is negative, until a signal ends it.
@@ -198,6 +198,16 @@ func signalOf(err error) int {
 func step(line string) (verb, args string) {
 	verb, args, _ = strings.Cut(line, " ")
 	return verb, args
+}
+
+// back is where a script goes on that repeats the steps before the last one: next is
+// the one after it.
+func back(next int, args string) (int, error) {
+	n, err := count(args)
+	if err == nil && (n < 1 || n > int64(next-2)) {
+		err = errors.New("there are not so many steps before it")
+	}
+	return next - 1 - int(n), err
 }
 
 func count(s string) (int64, error) {

@@ -31,6 +31,7 @@ import (
 //	memory N          N bytes are in use (against the memory limit)
 //	ignore-term       SIGTERM does nothing from here on
 //	hang              until somebody ends it
+//	repeat N          the N steps before it, again and again until somebody ends it
 //	exit N            ends with code N; without it a script ends with 0
 //	signal N          ends as by that signal
 //	oom               ends as the kernel would end it
@@ -243,9 +244,14 @@ func (r *simulatedRun) script() daemon.Exit {
 		return notFound(err.Error())
 	}
 	defer root.Close()
-	for _, line := range argv[1:] {
+	for next := 1; next < len(argv); {
+		line := argv[next]
+		next++
 		verb, args := step(line)
 		e, err := r.act(root, verb, args)
+		if verb == "repeat" && err == nil {
+			next, err = back(next, args)
+		}
 		switch {
 		case errors.Is(err, errKilled):
 			return daemon.Exit{Code: 128 + 9}

@@ -52,6 +52,18 @@ func TestASimulatedTimeoutComesOnTheMinute(t *testing.T) {
 	})
 }
 
+func TestASimulatedJobRepeatsItselfUntilItsTimeIsUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		task := script(t, "log once", "log again", "wait 10s", "repeat 2")
+		task.Limits = daemon.Limits{MaxRuntime: 25 * time.Second, Grace: time.Second}
+		e, out := simulate(t, task)
+		assert.Equal(t, daemon.ReasonTimeout, e.Reason)
+		assert.Equal(t, 25*time.Second, e.Duration)
+		assert.Equal(t, "once\nagain\nagain\nagain\n", out)
+	})
+}
+
 func TestASimulatedJobWaitsForItsReader(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -76,6 +88,7 @@ func TestEverySimulatedVerbDoesWhatItSays(t *testing.T) {
 		"burst":            {[]string{"burst 3"}, daemon.Exit{}, "line 1\nline 2\nline 3\n"},
 		"bytes":            {[]string{"bytes 5"}, daemon.Exit{}, "1\n2\n3"},
 		"signal":           {[]string{"signal 11", "log never"}, daemon.Exit{Code: 139}, ""},
+		"repeat nothing":   {[]string{"log x", "repeat 2"}, daemon.Exit{Code: 2}, "x\nsimulate: repeat 2: there are not so many steps before it\n"},
 		"an unknown verb":  {[]string{"dance"}, daemon.Exit{Code: 2}, "simulate: dance: no such verb\n"},
 		"a bad number":     {[]string{"burst -1"}, daemon.Exit{Code: 2}, "simulate: burst -1: a negative number\n"},
 		"an absent file":   {[]string{"cat none"}, daemon.Exit{Code: 2}, "simulate: cat none: openat none: no such file or directory\n"},

@@ -29,7 +29,12 @@ func NewServer(server, version string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Server{base: base, client: &http.Client{Transport: transport(), Timeout: 30 * time.Second}, agent: "peergpu-agent/" + version}, nil
+	// No redirects: one would turn a POST into a GET, and the owner should know the address.
+	client := &http.Client{
+		Transport: transport(), Timeout: 30 * time.Second,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	return &Server{base: base, client: client, agent: "peergpu-agent/" + version}, nil
 }
 
 // Register implements daemon.Server.
@@ -54,7 +59,10 @@ func (s *Server) Ping(ctx context.Context) (time.Time, error) {
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return time.Time{}, statusError(response)
+		return time.Time{}, refused(response)
+	}
+	if !isJSON(response) {
+		return time.Time{}, foreign(response)
 	}
 	at, err := http.ParseTime(response.Header.Get("Date"))
 	if err != nil {
@@ -75,7 +83,10 @@ func (s *Server) post(ctx context.Context, path string, body, answer any) error 
 	}
 	defer response.Body.Close()
 	if response.StatusCode/100 != 2 {
-		return statusError(response)
+		return refused(response)
+	}
+	if !isJSON(response) {
+		return foreign(response)
 	}
 	if err := json.NewDecoder(io.LimitReader(response.Body, 1<<20)).Decode(answer); err != nil {
 		return fmt.Errorf("the server's answer is not understood: %w", err)
@@ -94,7 +105,20 @@ func (s *Server) do(ctx context.Context, method, path string, body []byte) (*htt
 	if body != nil {
 		request.Header.Set("Content-Type", "application/json")
 	}
-	return s.client.Do(request)
+	response, err := s.client.Do(request)
+	if err != nil {
+		return nil, unreachable(err)
+	}
+	return response, nil
+}
+
+// refused tells a refusal of our server from what others answer. When our server is away,
+// the proxy before it says so in its own words.
+func refused(response *http.Response) error {
+	if response.StatusCode < http.StatusInternalServerError && response.StatusCode != http.StatusTooManyRequests && !isJSON(response) {
+		return foreign(response)
+	}
+	return statusError(response)
 }
 
 // statusError reads a refusal, which is problem+json from our server and anything from

@@ -50,9 +50,9 @@ func (s *Server) Dial(ctx context.Context, token string) (daemon.Conn, error) {
 			return nil, context.Cause(ctx)
 		}
 		if errors.Is(err, websocket.ErrBadHandshake) && response != nil {
-			return nil, statusError(response)
+			return nil, refused(response)
 		}
-		return nil, err
+		return nil, unreachable(err)
 	}
 	ws.SetReadLimit(wire.MaxText)
 	return &socket{ws: ws}, nil

@@ -203,6 +203,7 @@ func TestTheSweepSettlesWhatAnEventWasLostFor(t *testing.T) {
 		a := h.Take()
 		_, err := m.Jobs.Cancel(t.Context(), ada, cancelled.ID)
 		require.NoError(t, err)
+		a.Start()
 		a.Exit(0)
 		a.Finish()
 		running := m.Submit(ada, market.Spec())

@@ -12,6 +12,7 @@ import (
 	"github.com/peergpu/peergpu/domain"
 	"github.com/peergpu/peergpu/domain/billing"
 	"github.com/peergpu/peergpu/ports"
+	"github.com/peergpu/peergpu/tests/faults"
 )
 
 // Settings are the operator's choices about money.
@@ -20,16 +21,18 @@ type Settings struct {
 	Fee        billing.FeeBasis
 	SmallestUp domain.Micros // the least that a top-up may be
 	LargestUp  domain.Micros
+	StaleHold  time.Duration // age at which the sweep asks for the job of a hold; 0: 5 min
 }
 
 // Deps is what the use cases need of the world.
 type Deps struct {
-	Clock   ports.Clock
-	IDs     ports.IDs
-	Ledger  ports.Ledger
-	Gateway ports.Gateway
-	Endings ports.Endings
-	Log     *slog.Logger
+	Clock    ports.Clock
+	IDs      ports.IDs
+	Ledger   ports.Ledger
+	Earnings ports.Earnings
+	Gateway  ports.Gateway
+	Endings  ports.Endings
+	Log      *slog.Logger
 }
 
 // Service is the use cases of money. It is safe for concurrent use.
@@ -39,7 +42,12 @@ type Service struct {
 }
 
 // New makes the use cases.
-func New(d Deps, s Settings) *Service { return &Service{d, s} }
+func New(d Deps, s Settings) *Service {
+	if s.StaleHold == 0 {
+		s.StaleHold = 5 * time.Minute
+	}
+	return &Service{d, s}
+}
 
 // Settings tells the operator's choices.
 func (s *Service) Settings() Settings { return s.settings }
@@ -102,10 +110,24 @@ func (s *Service) post(ctx context.Context, tx billing.Transaction) error {
 // stays, although prices have changed since.
 func (s *Service) Hold(ctx context.Context, job, renter domain.ID, amount domain.Micros) (domain.Micros, error) {
 	err := s.post(ctx, billing.HoldFor(job, renter, amount))
-	if domain.CodeOf(err) == "key_reused" {
+	switch domain.CodeOf(err) {
+	case "key_reused":
 		return s.held(ctx, job)
+	case "insufficient_funds":
+		return 0, s.short(ctx, renter, amount, err)
 	}
 	return amount, err
+}
+
+// short says how much more credit it would have taken to hold an amount.
+func (s *Service) short(ctx context.Context, renter domain.ID, amount domain.Micros, err error) error {
+	credit, unknown := s.Credit(ctx, renter)
+	if unknown != nil || credit >= amount { // some was bought meanwhile
+		return err
+	}
+	return domain.NewError(domain.KindPaymentRequired, "insufficient_funds",
+		"the job needs %s %s to be held until it ends, and %s are available: buy %s more, or ask for less time or a lower price",
+		amount, s.settings.Currency, credit, amount-credit)
 }
 
 // Release gives the hold of a job back whole, if there is one and nothing settled it.
@@ -114,7 +136,15 @@ func (s *Service) Release(ctx context.Context, job, renter domain.ID) error {
 	if err != nil || held == 0 {
 		return err
 	}
-	err = s.post(ctx, billing.Release(job, renter, held))
+	return s.release(ctx, job, renter, held)
+}
+
+// release gives a hold back whole, unless something settled it.
+func (s *Service) release(ctx context.Context, job, renter domain.ID, held domain.Micros) error {
+	if err := faults.Point("release.mid"); err != nil {
+		return err
+	}
+	err := s.post(ctx, billing.Release(job, renter, held))
 	if domain.CodeOf(err) == "key_reused" {
 		return nil // it was settled; that stands
 	}
@@ -148,6 +178,7 @@ func (s *Service) Subscribe(bus ports.Bus) {
 // ending is what billing reads of the events that end a job.
 type ending struct {
 	Renter    domain.ID     `json:"renter"`
+	Host      domain.ID     `json:"host"`
 	HostOwner domain.ID     `json:"host_owner"`
 	Amount    domain.Micros `json:"amount"`
 }
@@ -158,7 +189,7 @@ func (s *Service) ended(ctx context.Context, e domain.Event) error {
 	if err := json.Unmarshal(e.Data, &end); err != nil {
 		return err
 	}
-	return s.settle(ctx, e.Key, ports.Ending{Renter: end.Renter, HostOwner: end.HostOwner, Amount: end.Amount})
+	return s.settle(ctx, e.Key, ports.Ending{Renter: end.Renter, Host: end.Host, HostOwner: end.HostOwner, Amount: end.Amount})
 }
 
 // settle pays host and platform out of the hold and gives the rest back, once.
@@ -168,10 +199,13 @@ func (s *Service) settle(ctx context.Context, job domain.ID, end ports.Ending) e
 		return err
 	}
 	if end.Amount == 0 {
-		return s.Release(ctx, job, end.Renter)
+		return s.release(ctx, job, end.Renter, held)
+	}
+	if err := faults.Point("settle.mid"); err != nil {
+		return err
 	}
 	err = s.post(ctx, billing.Settle(billing.Settlement{
-		Job: job, Renter: end.Renter, HostOwner: end.HostOwner, Held: held, Amount: end.Amount, Fee: s.settings.Fee,
+		Job: job, Renter: end.Renter, Host: end.Host, HostOwner: end.HostOwner, Held: held, Amount: end.Amount, Fee: s.settings.Fee,
 	}))
 	if domain.CodeOf(err) == "key_reused" {
 		s.Log.Error("a job was settled before, and differently", "job", job, "error", err)
@@ -180,13 +214,10 @@ func (s *Service) settle(ctx context.Context, job domain.ID, end ports.Ending) e
 	return err
 }
 
-// staleHold is how old a hold is before the sweep asks for its job.
-const staleHold = 5 * time.Minute
-
 // Sweep settles what an event was lost for and releases holds without a job, until ctx
 // ends. One replica at a time does it.
 func (s *Service) Sweep(ctx context.Context) error {
-	ticker := time.NewTicker(time.Minute)
+	ticker := time.NewTicker(s.settings.StaleHold / 5)
 	defer ticker.Stop()
 	for {
 		if err := s.sweepHolds(ctx); err != nil && ctx.Err() == nil {
@@ -201,7 +232,7 @@ func (s *Service) Sweep(ctx context.Context) error {
 }
 
 func (s *Service) sweepHolds(ctx context.Context) error {
-	open, err := s.Ledger.Unsettled(ctx, s.Clock.Now().Add(-staleHold), 1000)
+	open, err := s.Ledger.Unsettled(ctx, s.Clock.Now().Add(-s.settings.StaleHold), 1000)
 	if err != nil {
 		return err
 	}

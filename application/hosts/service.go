@@ -39,9 +39,11 @@ type Deps struct {
 // Service is the use cases of hosts. It is safe for concurrent use.
 type Service struct {
 	Deps
-	settings Settings
-	beats    *beats
-	market   *market
+	settings  Settings
+	beats     *beats
+	market    *market
+	telemetry *telemetry
+	told      *told
 
 	mu         sync.Mutex
 	assertions map[string]time.Time      // ids of assertions that were used, until they expire
@@ -51,7 +53,7 @@ type Service struct {
 // New makes the use cases.
 func New(d Deps, s Settings) *Service {
 	return &Service{
-		Deps: d, settings: s, beats: newBeats(), market: newMarket(),
+		Deps: d, settings: s, beats: newBeats(), market: newMarket(), telemetry: newTelemetry(), told: newTold(),
 		assertions: map[string]time.Time{}, takeovers: map[domain.ID][]time.Time{},
 	}
 }
@@ -127,7 +129,7 @@ func (s *Service) Register(ctx context.Context, e Enrolment) (hosts.Snapshot, er
 	if err := s.Hosts.Add(ctx, h); err != nil {
 		return hosts.Snapshot{}, err
 	}
-	s.changed(id)
+	s.changed(ctx, id)
 	return s.Hosts.Get(ctx, id, domain.ID{})
 }
 
@@ -149,13 +151,15 @@ func (s *Service) AgentToken(ctx context.Context, host domain.ID, assertion stri
 	if err != nil {
 		return "", err
 	}
-	if h.Standing == hosts.Suspended || h.Standing == hosts.Retired {
-		return "", domain.Forbidden("the host is %s", h.Standing)
+	if err := h.Admit(); err != nil {
+		return "", err
 	}
 	if !s.firstUse(host.String()+jti, expires) {
 		return "", refused
 	}
-	return s.Tokens.Issue(ports.AudienceAgent, ports.Claims{Subject: host, Expires: s.Clock.Now().Add(AgentTokenTTL)})
+	return s.Tokens.Issue(ports.AudienceAgent, ports.Claims{
+		Subject: host, Key: hosts.Thumbprint(h.PublicKey), Expires: s.Clock.Now().Add(AgentTokenTTL),
+	})
 }
 
 func (s *Service) firstUse(id string, expires time.Time) bool {
@@ -172,13 +176,14 @@ func (s *Service) firstUse(id string, expires time.Time) bool {
 	return !used
 }
 
-// AuthenticateAgent tells which host presents an access token.
-func (s *Service) AuthenticateAgent(_ context.Context, token string) (domain.Actor, error) {
+// AuthenticateAgent tells which host presents an access token, and the thumbprint of the
+// key that it has to prove as well: the token alone lets nobody in.
+func (s *Service) AuthenticateAgent(_ context.Context, token string) (who domain.Actor, key string, err error) {
 	c, err := s.Tokens.Verify(ports.AudienceAgent, token)
 	if err != nil {
-		return domain.Actor{}, err
+		return domain.Actor{}, "", err
 	}
-	return domain.AgentOf(c.Subject), nil
+	return domain.AgentOf(c.Subject), c.Key, nil
 }
 
 // View is a host with what belongs to others: its presence, and what occupies it.
@@ -187,7 +192,6 @@ type View struct {
 	Presence hosts.Presence
 	Online   bool
 	Busy     map[domain.ID]domain.ID // device → job
-	Load     []byte                  // JSON of the latest heartbeat's load; nil: none
 }
 
 // List shows the account's hosts; an admin sees everybody's.
@@ -230,10 +234,13 @@ func (s *Service) views(ctx context.Context, list []hosts.Snapshot) ([]View, err
 	}
 	views := make([]View, len(list))
 	for i, h := range list {
-		p := presences[h.ID]
-		views[i] = View{Snapshot: h, Presence: p, Online: s.online(p), Busy: s.Occupancy.Busy(deviceIDs(h)...), Load: s.beats.load(h.ID)}
+		views[i] = s.view(h, presences[h.ID])
 	}
 	return views, nil
+}
+
+func (s *Service) view(h hosts.Snapshot, p hosts.Presence) View {
+	return View{Snapshot: h, Presence: p, Online: s.online(p), Busy: s.Occupancy.Busy(deviceIDs(h)...)}
 }
 
 // presences reads who is online. What this replica heard is newer than what is stored.
@@ -307,21 +314,15 @@ func (s *Service) change(ctx context.Context, who domain.Actor, id domain.ID, ch
 	if err != nil {
 		return View{}, err
 	}
-	s.changed(id)
+	if h.Standing == hosts.Retired {
+		s.telemetry.know(h)
+	}
+	s.changed(ctx, id)
 	v, err := s.views(ctx, []hosts.Snapshot{h})
 	if err != nil {
 		return View{}, err
 	}
 	return v[0], nil
-}
-
-// Topic is where ids of hosts are published live whose offer or presence changed: 16
-// bytes each.
-const Topic = "hosts"
-
-func (s *Service) changed(id domain.ID) {
-	s.market.forget()
-	s.Live.Publish(Topic, id[:])
 }
 
 func deviceIDs(h hosts.Snapshot) []domain.ID {

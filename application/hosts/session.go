@@ -11,6 +11,7 @@ import (
 	"github.com/peergpu/peergpu/domain"
 	"github.com/peergpu/peergpu/domain/hosts"
 	"github.com/peergpu/peergpu/ports"
+	"github.com/peergpu/peergpu/tests/faults"
 )
 
 // Hello is what an agent says of itself when it connects. The caller has verified its
@@ -60,9 +61,21 @@ func (s *Service) Connect(ctx context.Context, who domain.Actor, hello Hello) (S
 	if err := s.Presences.Connect(ctx, who.Host, epoch, now); err != nil {
 		return Session{}, err
 	}
-	s.beats.note(hosts.Presence{Host: who.Host, Epoch: epoch, Connected: true, Since: now, LastBeat: now}, nil)
-	s.changed(who.Host)
+	s.telemetry.know(h)
+	s.beats.note(hosts.Presence{Host: who.Host, Epoch: epoch, Connected: true, Since: now, LastBeat: now})
+	s.changed(ctx, who.Host)
 	return Session{Host: who.Host, Epoch: epoch, WantInventory: h.Facts.Inventory != hello.Inventory || h.Facts.MachineID != hello.MachineID}, nil
+}
+
+// Admit says why the agent's host may not be connected now; nil means that it may. A
+// gateway asks once Channels knows the session: whoever suspends or retires the host from
+// then on finds it there to close.
+func (s *Service) Admit(ctx context.Context, who domain.Actor) error {
+	h, err := s.Hosts.Get(ctx, who.Host, domain.ID{})
+	if err != nil {
+		return err
+	}
+	return h.Admit()
 }
 
 func (s *Service) flapping(host domain.ID, now time.Time) bool {
@@ -81,8 +94,8 @@ func (s *Service) flapping(host domain.ID, now time.Time) bool {
 func (s *Service) suspend(ctx context.Context, host domain.ID, why string) error {
 	_, err := s.Hosts.Update(ctx, host, func(h *hosts.Host) error { return h.Suspend(why, s.Clock.Now()) })
 	s.Channels.Close(host, why)
-	s.changed(host)
-	return errors.Join(domain.Forbidden("the host is suspended: %s", why), err)
+	s.changed(ctx, host)
+	return errors.Join(domain.NewError(domain.KindForbidden, hosts.ErrSuspended.Code, "the host is suspended: %s", why), err)
 }
 
 // Disconnect ends a session. One that was fenced changes nothing.
@@ -91,28 +104,16 @@ func (s *Service) Disconnect(ctx context.Context, x Session) error {
 		return nil
 	}
 	err := s.Presences.Disconnect(ctx, x.Host, x.Epoch, s.Clock.Now())
-	s.changed(x.Host)
+	s.changed(ctx, x.Host)
 	return err
 }
-
-// Heartbeat notes that the host is alive, and its load. It touches memory only; Persist
-// writes all of them at once.
-func (s *Service) Heartbeat(x Session, load []byte) {
-	s.beats.note(hosts.Presence{Host: x.Host, Epoch: x.Epoch, Connected: true, LastBeat: s.Clock.Now()}, load)
-	if load != nil {
-		s.Live.Publish(LoadTopic(x.Host), load)
-	}
-}
-
-// LoadTopic is where the load of a host's GPUs is published live.
-func LoadTopic(host domain.ID) string { return "load:" + host.String() }
 
 // Report takes a new inventory.
 func (s *Service) Report(ctx context.Context, x Session, f hosts.Facts, gpus []hosts.Device) error {
 	for i := range gpus {
 		gpus[i].Model = Canonical(gpus[i].Model)
 	}
-	_, err := s.Hosts.Update(ctx, x.Host, func(h *hosts.Host) error {
+	h, err := s.Hosts.Update(ctx, x.Host, func(h *hosts.Host) error {
 		if h.Snapshot().Epoch != x.Epoch {
 			return domain.Conflict("session_fenced", "a newer session of this host took over")
 		}
@@ -120,7 +121,8 @@ func (s *Service) Report(ctx context.Context, x Session, f hosts.Facts, gpus []h
 		return nil
 	})
 	if err == nil {
-		s.changed(x.Host)
+		s.telemetry.know(h)
+		s.changed(ctx, x.Host)
 	}
 	return err
 }
@@ -155,7 +157,9 @@ func (s *Service) Persist(ctx context.Context) error {
 }
 
 func (s *Service) persist(ctx context.Context) error {
+	s.telemetry.sweep(s.Clock.Now())
 	if fresh := s.beats.take(); len(fresh) > 0 {
+		_ = faults.Point("hb.before_commit")
 		if err := s.Presences.Beat(ctx, fresh); err != nil {
 			return err
 		}
@@ -180,7 +184,7 @@ func (s *Service) persist(ctx context.Context) error {
 		if err := s.Presences.Disconnect(ctx, p.Host, p.Epoch, p.LastBeat); err != nil {
 			return err
 		}
-		s.changed(p.Host)
+		s.changed(ctx, p.Host)
 	}
 	return nil
 }
@@ -195,7 +199,7 @@ func (s *Service) revive(ctx context.Context, p hosts.Presence) error {
 	if err := s.Presences.Connect(ctx, p.Host, p.Epoch, now.LastBeat); err != nil {
 		return err
 	}
-	s.changed(p.Host)
+	s.changed(ctx, p.Host)
 	return nil
 }
 
@@ -210,9 +214,12 @@ type verdict struct {
 	From   string    `json:"from"`
 	Cause  string    `json:"cause"`
 	Reason string    `json:"reason"`
+
+	Fetched int64 `json:"fetched"`  // bytes
+	FetchMS int64 `json:"fetch_ms"` // how long they took
 }
 
-// judge counts how an attempt ended for the host that had it. A declined job says
+// judge counts how an attempt ended for the host that had it, and how fast it fetched. A declined job says
 // nothing about the host, and neither does one that ended while no host had it.
 func (s *Service) judge(ctx context.Context, e domain.Event) error {
 	var v verdict
@@ -220,14 +227,16 @@ func (s *Service) judge(ctx context.Context, e domain.Event) error {
 		return err
 	}
 	_, err := s.Hosts.Update(ctx, v.Host, func(h *hosts.Host) error {
-		h.Judge(e.ID, v.Cause != "host")
+		if h.Judge(e.ID, v.Cause != "host") {
+			h.Measure(v.Fetched, time.Duration(v.FetchMS)*time.Millisecond)
+		}
 		return nil
 	})
 	if domain.KindOf(err) == domain.KindNotFound {
 		return nil
 	}
 	if err == nil {
-		s.changed(v.Host)
+		s.changed(ctx, v.Host)
 	}
 	return err
 }
@@ -236,29 +245,27 @@ func (s *Service) judge(ctx context.Context, e domain.Event) error {
 type beats struct {
 	mu    sync.Mutex
 	last  map[domain.ID]hosts.Presence
-	loads map[domain.ID][]byte
 	dirty map[domain.ID]struct{}
 }
 
 func newBeats() *beats {
-	return &beats{last: map[domain.ID]hosts.Presence{}, loads: map[domain.ID][]byte{}, dirty: map[domain.ID]struct{}{}}
+	return &beats{last: map[domain.ID]hosts.Presence{}, dirty: map[domain.ID]struct{}{}}
 }
 
-func (b *beats) note(p hosts.Presence, load []byte) {
+// note takes a sign of life, unless a newer session has given one.
+func (b *beats) note(p hosts.Presence) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	known, ok := b.last[p.Host]
 	if ok && known.Epoch > p.Epoch {
-		return
+		return false
 	}
 	if p.Since.IsZero() {
 		p.Since = known.Since
 	}
 	b.last[p.Host] = p
 	b.dirty[p.Host] = struct{}{}
-	if load != nil {
-		b.loads[p.Host] = load
-	}
+	return true
 }
 
 func (b *beats) drop(host domain.ID, epoch int64) bool {
@@ -268,7 +275,6 @@ func (b *beats) drop(host domain.ID, epoch int64) bool {
 		return false
 	}
 	delete(b.last, host)
-	delete(b.loads, host)
 	delete(b.dirty, host)
 	return true
 }
@@ -276,7 +282,7 @@ func (b *beats) drop(host domain.ID, epoch int64) bool {
 func (b *beats) freshen(p hosts.Presence) hosts.Presence {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if known, ok := b.last[p.Host]; ok && known.Epoch >= p.Epoch && known.LastBeat.After(p.LastBeat) {
+	if known, ok := b.last[p.Host]; ok && known.Epoch >= p.Epoch {
 		p.LastBeat, p.Connected, p.Epoch = known.LastBeat, true, known.Epoch
 	}
 	return p
@@ -288,12 +294,6 @@ func (b *beats) of(host domain.ID) (hosts.Presence, bool) {
 	defer b.mu.Unlock()
 	p, ok := b.last[host]
 	return p, ok
-}
-
-func (b *beats) load(host domain.ID) []byte {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.loads[host]
 }
 
 func (b *beats) take() []hosts.Presence {

@@ -104,13 +104,14 @@ func TestAnAssertionIsGoodOnce(t *testing.T) {
 
 		access, err := m.Hosts.AgentToken(t.Context(), other.ID, other.Assertion("a-third-of-16-ch", now))
 		require.NoError(t, err)
-		who, err := m.Hosts.AuthenticateAgent(t.Context(), access)
+		who, key, err := m.Hosts.AuthenticateAgent(t.Context(), access)
 		require.NoError(t, err)
 		assert.Equal(t, domain.AgentOf(other.ID), who)
+		assert.Equal(t, domainhosts.Thumbprint(other.Key.Public().(ed25519.PublicKey)), key, "the token is bound to the host's key")
 		_, err = m.Identity.Authenticate(t.Context(), access)
 		assert.Error(t, err, "an agent is nobody's account")
 		pass(hosts.AgentTokenTTL)
-		_, err = m.Hosts.AuthenticateAgent(t.Context(), access)
+		_, _, err = m.Hosts.AuthenticateAgent(t.Context(), access)
 		assert.Equal(t, domain.KindUnauthenticated, domain.KindOf(err))
 	})
 }
@@ -239,7 +240,7 @@ func TestAHostThatGoesSilentLeavesTheMarketAndMayComeBack(t *testing.T) {
 		assert.Zero(t, offers())
 
 		// The connection was cut and is whole again: the same session goes on.
-		m.Hosts.Heartbeat(h.Session, []byte(`{}`))
+		m.Hosts.Heartbeat(h.Session, nil)
 		pass(15 * time.Second)
 		assert.Equal(t, 1, offers())
 		e, err := m.Jobs.Estimate(t.Context(), domain.Actor{}, market.Spec())
@@ -333,5 +334,30 @@ func TestAnAttemptIsJudgedOnceAndOnlyItsOwn(t *testing.T) {
 		pass(time.Hour)
 		assert.Equal(t, "expired", string(m.Job(a.Job).Reason))
 		judged(2, 3, "that it expired later is nobody's doing")
+	})
+}
+
+func TestAHostsFetchesMeasureItsLine(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := market.Open(t, market.Options{})
+		ada := m.Person("ada", 100*market.Dollar)
+		h := m.Host(m.Person("bob", 0), market.Machine{})
+		run := func(fetched int64, took time.Duration, code int) int64 {
+			m.Submit(ada, market.Spec())
+			a := h.Take()
+			a.Fetched, a.FetchTook = fetched, took
+			a.Run(code, time.Second)
+			synctest.Wait()
+			s, err := m.Store.Hosts().Get(t.Context(), h.ID, domain.ID{})
+			require.NoError(t, err)
+			return s.BandwidthMbps
+		}
+		assert.Zero(t, run(1000, time.Second, 0), "too small to tell")
+		assert.EqualValues(t, 80, run(10_000_000, time.Second, 1), "a command that fails was fetched as well")
+		assert.EqualValues(t, 260, run(100_000_000, time.Second, 0))
+		for _, e := range m.Bus.Seen() {
+			require.NoError(t, m.Bus.Publish(t.Context(), e))
+		}
+		assert.EqualValues(t, 260, run(0, 0, 0), "what comes twice counts once")
 	})
 }

@@ -1,6 +1,7 @@
 package identity_test
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -218,9 +219,11 @@ func TestAnotherReplicaHearsOfEndedSessions(t *testing.T) {
 		in := login(t, m)
 		who, err := m.Identity.Authenticate(t.Context(), in.Access)
 		require.NoError(t, err)
+		lasting, cancel := m.Identity.Lasting(t.Context(), who)
+		defer cancel()
 		require.NoError(t, m.Store.Sessions().Revoke(t.Context(), who.Session, m.Clock.Now()))
-		pass(4 * time.Second)
-		assert.False(t, m.Identity.Alive(who), "long connections are told")
+		pass(7 * time.Second)
+		assert.ErrorIs(t, context.Cause(lasting), identity.ErrOver, "long connections are told")
 		assert.False(t, alive(t, m, in.Access))
 	})
 }
@@ -240,6 +243,10 @@ func TestTriesAreThrottled(t *testing.T) {
 			assert.Equal(t, "wrong_credentials", try("1.2.3.4", "ada@example.org"))
 		}
 		assert.Equal(t, "rate_limited", try("1.2.3.4", "ADA@example.org"))
+		_, err := m.Identity.Login(t.Context(), identity.Client{Address: "1.2.3.4"}, "ada@example.org", "wrong-password")
+		var refused *domain.Error
+		require.ErrorAs(t, err, &refused)
+		assert.Equal(t, time.Minute, refused.RetryAfter)
 		assert.Equal(t, "wrong_credentials", try("1.2.3.4", "eve@example.org"))
 		assert.Equal(t, "wrong_credentials", try("5.6.7.8", "ada@example.org"))
 		pass(time.Minute)

@@ -75,7 +75,7 @@ func (s *Service) Register(ctx context.Context, c Client, in SignUp) (identity.S
 	if err := identity.CheckPassword(in.Password); err != nil {
 		return identity.Snapshot{}, err
 	}
-	if err := s.limit(ctx, "signup:"+c.Address, s.settings.SignUpLimit); err != nil {
+	if err := s.settings.SignUpLimit.Use(ctx, s.Limiter, "signup:"+c.Address); err != nil {
 		return identity.Snapshot{}, err
 	}
 	hash, err := s.Passwords.Hash(ctx, in.Password)
@@ -117,7 +117,7 @@ func (s *Service) Login(ctx context.Context, c Client, email, password string) (
 	if err != nil {
 		address = ""
 	}
-	if err := s.limit(ctx, "login:"+c.Address+":"+address, s.settings.LoginLimit); err != nil {
+	if err := s.settings.LoginLimit.Use(ctx, s.Limiter, "login:"+c.Address+":"+address); err != nil {
 		return SignedIn{}, err
 	}
 	u, err := s.Users.ByEmail(ctx, address)
@@ -243,22 +243,6 @@ func (s *Service) Grant(ctx context.Context, who domain.Actor, email string, rol
 		u.Grant(role, s.Clock.Now())
 		return nil
 	})
-}
-
-func (s *Service) limit(ctx context.Context, key string, l ports.Limit) error {
-	if l.Times == 0 {
-		return nil
-	}
-	wait, ok, err := s.Limiter.Allow(ctx, key, l)
-	if err == nil && !ok {
-		err = TooMany(wait)
-	}
-	return err
-}
-
-// TooMany refuses a use that came too soon.
-func TooMany(wait time.Duration) error {
-	return domain.NewError(domain.KindExhausted, "rate_limited", "too many tries; try again in %d seconds", int(wait.Seconds())+1)
 }
 
 // secret makes a token of 260 random bits.

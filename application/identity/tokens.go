@@ -131,9 +131,47 @@ func (s *Service) byToken(ctx context.Context, token, rest string) (domain.Actor
 	return domain.Actor{User: u.ID, Roles: u.Roles, Scopes: t.Scopes, Session: t.ID}, nil
 }
 
-// Alive says whether the credential of an actor who was authenticated before is still
-// good: long connections ask from time to time.
-func (s *Service) Alive(who domain.Actor) bool { return !s.revoked.has(who.Session) }
+// ErrOver is why the context of a long connection ended whose credential is over.
+var ErrOver = domain.Unauthenticated("the session or token is over; sign in again")
+
+// checkEvery is how often the credential of a long connection is looked at.
+const checkEvery = 2 * time.Second
+
+// Lasting is for the work of a long connection: it ends with ErrOver, seconds after the
+// credential that the actor was authenticated by, and when it is cancelled.
+func (s *Service) Lasting(ctx context.Context, who domain.Actor) (context.Context, context.CancelFunc) {
+	ctx, end := context.WithCancelCause(ctx)
+	go func() {
+		ticker := time.NewTicker(checkEvery)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+				if !s.alive(ctx, who) {
+					end(ErrOver)
+				}
+			}
+		}
+	}()
+	return ctx, func() { end(nil) }
+}
+
+// alive says whether a credential is still good. A signed link has none that could end.
+func (s *Service) alive(ctx context.Context, who domain.Actor) bool {
+	if who.Scopes == nil || who.Session.IsZero() {
+		return !s.revoked.has(who.Session)
+	}
+	tokens, err := s.APITokens.List(ctx, who.User)
+	if err != nil {
+		if ctx.Err() == nil {
+			s.Log.Warn("whether a token is still good cannot be read", "token", who.Session, "error", err)
+		}
+		return true
+	}
+	return slices.ContainsFunc(tokens, func(t identity.APIToken) bool { return t.ID == who.Session && t.Usable(s.Clock.Now()) })
+}
 
 // WatchRevocations keeps what this replica knows of ended sessions up to date, until
 // ctx ends.

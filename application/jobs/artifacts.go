@@ -10,14 +10,8 @@ import (
 	"github.com/peergpu/peergpu/domain"
 	"github.com/peergpu/peergpu/domain/jobs"
 	"github.com/peergpu/peergpu/ports"
+	"github.com/peergpu/peergpu/tests/faults"
 )
-
-// File is a result file as the agent announces it.
-type File struct {
-	Path   string
-	Size   int64
-	SHA256 string
-}
 
 // Upload is where an announced file goes. Put is nil when its bytes are there already.
 type Upload struct {
@@ -30,8 +24,8 @@ const uploadTTL = 15 * time.Minute
 
 // AuthorizeUploads lets the host of an attempt upload its results: within the job's
 // limits, to keys of our choice, exactly the announced bytes.
-func (s *Service) AuthorizeUploads(ctx context.Context, who domain.Actor, ref Ref, files []File) ([]Upload, error) {
-	if err := s.holds(ctx, who, ref); err != nil {
+func (s *Service) AuthorizeUploads(ctx context.Context, who domain.Actor, ref Ref, files []jobs.File) ([]Upload, error) {
+	if err := s.mayDeliver(ctx, who, ref); err != nil {
 		return nil, err
 	}
 	if err := s.checkFiles(ctx, ref, files); err != nil {
@@ -41,7 +35,7 @@ func (s *Service) AuthorizeUploads(ctx context.Context, who domain.Actor, ref Re
 	for i, f := range files {
 		plan[i] = ports.Artifact{
 			ID: s.IDs.New(), Job: ref.Job, Attempt: ref.Attempt, Path: f.Path, Size: f.Size, SHA256: f.SHA256,
-			BlobKey: fmt.Sprintf("jobs/%s/%d/%s", ref.Job, ref.Attempt, f.SHA256), CreatedAt: s.Clock.Now(),
+			BlobKey: fmt.Sprintf(resultsPrefix+"%s/%d/%s", ref.Job, ref.Attempt, f.SHA256), CreatedAt: s.Clock.Now(),
 		}
 	}
 	stored, err := s.Artifacts.Plan(ctx, plan)
@@ -63,7 +57,7 @@ func (s *Service) AuthorizeUploads(ctx context.Context, who domain.Actor, ref Re
 	return uploads, nil
 }
 
-func (s *Service) checkFiles(ctx context.Context, ref Ref, files []File) error {
+func (s *Service) checkFiles(ctx context.Context, ref Ref, files []jobs.File) error {
 	planned, err := s.Artifacts.List(ctx, ref.Job, ref.Attempt, true)
 	if err != nil {
 		return err
@@ -100,9 +94,9 @@ func (s *Service) checkFiles(ctx context.Context, ref Ref, files []File) error {
 }
 
 // ConfirmUploads makes uploaded files visible, after comparing size and sha256 of what
-// is stored with what was announced. Every path has to be announced before.
-func (s *Service) ConfirmUploads(ctx context.Context, who domain.Actor, ref Ref, paths []string) error {
-	if err := s.holds(ctx, who, ref); err != nil {
+// is stored with what was announced. Every file has to be announced before.
+func (s *Service) ConfirmUploads(ctx context.Context, who domain.Actor, ref Ref, files []jobs.File) error {
+	if err := s.mayDeliver(ctx, who, ref); err != nil {
 		return err
 	}
 	planned, err := s.Artifacts.List(ctx, ref.Job, ref.Attempt, true)
@@ -114,10 +108,14 @@ func (s *Service) ConfirmUploads(ctx context.Context, who domain.Actor, ref Ref,
 		byPath[a.Path] = a
 	}
 	var ids []domain.ID
-	for _, p := range paths {
+	for _, f := range files {
+		p := f.Path
 		a, ok := byPath[p]
 		if !ok {
 			return domain.Invalid("not_announced", "%q was not announced", p)
+		}
+		if f.Size != a.Size || f.SHA256 != a.SHA256 {
+			return domain.Conflict("upload_mismatch", "%q was announced with another size or sum", p)
 		}
 		info, err := s.Blobs.Stat(ctx, a.BlobKey)
 		if domain.KindOf(err) == domain.KindNotFound {
@@ -132,24 +130,39 @@ func (s *Service) ConfirmUploads(ctx context.Context, who domain.Actor, ref Ref,
 		}
 		ids = append(ids, a.ID)
 	}
+	if err := faults.Point("artifact.after_put_before_confirm"); err != nil {
+		return err
+	}
 	return s.Artifacts.Confirm(ctx, ids...)
 }
 
-// holds checks that the agent's host holds the attempt now.
-func (s *Service) holds(ctx context.Context, who domain.Actor, ref Ref) error {
+// mayDeliver checks that the agent's host holds the attempt now, and that its results are
+// still wanted. A link that was signed before a cancel is good until it expires: what comes
+// by it is never visible, and is removed with the orphans.
+func (s *Service) mayDeliver(ctx context.Context, who domain.Actor, ref Ref) error {
+	j, err := s.heldBy(ctx, who, ref)
+	if err == nil && j.State == jobs.Cancelling {
+		// Not stale: the host has still to tell the end.
+		return domain.Conflict("job_cancelled", "the job is being cancelled: its results are not taken any more")
+	}
+	return err
+}
+
+// heldBy gives the job of an attempt that the agent's host holds now.
+func (s *Service) heldBy(ctx context.Context, who domain.Actor, ref Ref) (jobs.Snapshot, error) {
 	if who.Host.IsZero() {
-		return domain.Unauthenticated("only agents report")
+		return jobs.Snapshot{}, domain.Unauthenticated("only agents report")
 	}
 	j, err := s.Jobs.Get(ctx, ref.Job, domain.ID{})
 	if domain.KindOf(err) == domain.KindNotFound {
-		return jobs.ErrStale
+		return j, jobs.ErrStale
 	}
 	if err != nil {
-		return err
+		return j, err
 	}
 	a := j.Current()
 	if a == nil || a.Number != ref.Attempt || a.Host != who.Host || !a.Active() {
-		return jobs.ErrStale
+		return j, jobs.ErrStale
 	}
-	return nil
+	return j, nil
 }

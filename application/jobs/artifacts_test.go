@@ -19,7 +19,7 @@ import (
 )
 
 // authorize asks where files go.
-func authorize(t *testing.T, m *market.Market, a *market.Attempt, files ...jobs.File) ([]jobs.Upload, error) {
+func authorize(t *testing.T, m *market.Market, a *market.Attempt, files ...domainjobs.File) ([]jobs.Upload, error) {
 	t.Helper()
 	return m.Jobs.AuthorizeUploads(t.Context(), a.Host.Actor, a.Ref, files)
 }
@@ -34,7 +34,7 @@ func TestResultsHaveToLieBelowTheWorkingFolder(t *testing.T) {
 			assert.Equal(t, "invalid_path", domain.CodeOf(err), "%q", path)
 		}
 		good := market.FileOf("outputs/x", "x")
-		for code, files := range map[string][]jobs.File{
+		for code, files := range map[string][]domainjobs.File{
 			"duplicate_path": {good, good},
 			"invalid_sha256": {{Path: "a", Size: 1, SHA256: "abc"}},
 			"invalid_size":   {{Path: "a", Size: -1, SHA256: good.SHA256}},
@@ -67,12 +67,34 @@ func TestResultsAreLimitedInNumberAndSize(t *testing.T) {
 	})
 }
 
+func TestBytesThatAStoreTookUncheckedStayInvisibleAndAreForgotten(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m, ada, a := started(t, market.Options{})
+		file := market.FileOf("outputs/x", "bytes")
+		_, err := authorize(t, m, a, file)
+		require.NoError(t, err)
+		key := fmt.Sprintf("jobs/%s/%d/%s", a.Job, a.Ref.Attempt, file.SHA256)
+		for _, other := range []string{"other", "longer than announced"} {
+			_, err = m.Blobs.Put(t.Context(), key, strings.NewReader(other))
+			require.NoError(t, err)
+			err = m.Jobs.ConfirmUploads(t.Context(), a.Host.Actor, a.Ref, []domainjobs.File{file})
+			assert.Equal(t, "upload_mismatch", domain.CodeOf(err), other)
+			_, files, err := m.Jobs.Results(t.Context(), ada, a.Job)
+			require.NoError(t, err)
+			assert.Empty(t, files)
+			_, err = m.Blobs.Stat(t.Context(), key)
+			assert.Equal(t, domain.KindNotFound, domain.KindOf(err), "what nobody announced is not kept")
+		}
+	})
+}
+
 func TestAResultIsVisibleWhenItsBytesAreThere(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		m, ada, a := started(t, market.Options{})
-		confirm := func(path string) error {
-			return m.Jobs.ConfirmUploads(t.Context(), a.Host.Actor, a.Ref, []string{path})
+		confirmAs := func(file domainjobs.File) error {
+			return m.Jobs.ConfirmUploads(t.Context(), a.Host.Actor, a.Ref, []domainjobs.File{file})
 		}
+		confirm := func(path string) error { return confirmAs(market.FileOf(path, "bytes")) }
 		visible := func() []string {
 			_, files, err := m.Jobs.Results(t.Context(), ada, a.Job)
 			require.NoError(t, err)
@@ -93,6 +115,7 @@ func TestAResultIsVisibleWhenItsBytesAreThere(t *testing.T) {
 		for range 2 {
 			status, _ = m.Send(*uploads[0].Put, strings.NewReader("bytes"))
 			assert.Equal(t, http.StatusCreated, status, "an upload may be repeated")
+			assert.Equal(t, "upload_mismatch", domain.CodeOf(confirmAs(market.FileOf("outputs/x", "other"))), "that was not announced")
 			require.NoError(t, confirm("outputs/x"))
 			assert.Equal(t, []string{"outputs/x"}, visible())
 		}
@@ -123,18 +146,47 @@ func TestAResultIsVisibleWhenItsBytesAreThere(t *testing.T) {
 func TestTheResultsOfALostAttemptAreGone(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		m, ada, a := started(t, market.Options{})
-		a.Upload("outputs/x", "of the first")
+		for attempt := 1; ; attempt++ {
+			a.Upload("outputs/x", "of one that is lost")
+			_, files, err := m.Jobs.Results(t.Context(), ada, a.Job)
+			require.NoError(t, err)
+			require.Len(t, files, 1)
+			require.NoError(t, m.Jobs.Lost(t.Context(), a.Host.Actor, a.Ref, domainjobs.ReasonHostError, ""))
+			_, none, err := m.Jobs.Results(t.Context(), ada, a.Job)
+			require.NoError(t, err)
+			assert.Empty(t, none)
+			_, err = m.Jobs.Download(t.Context(), ada, a.Job, files[0].ID)
+			assert.Equal(t, domain.KindNotFound, domain.KindOf(err))
+			if m.Job(a.Job).State == domainjobs.Failed {
+				assert.Equal(t, 3, attempt)
+				return
+			}
+			synctest.Wait()
+			a = a.Host.Take() // nobody else is there
+			a.Start()
+		}
+	})
+}
+
+func TestTheResultsOfACancelledJobAreNotTaken(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m, ada, a := started(t, market.Options{})
+		file := market.FileOf("outputs/x", "bytes")
+		uploads, err := authorize(t, m, a, file)
+		require.NoError(t, err)
+		_, err = m.Jobs.Cancel(t.Context(), ada, a.Job)
+		require.NoError(t, err)
+		_, err = authorize(t, m, a, file)
+		assert.Equal(t, "job_cancelled", domain.CodeOf(err))
+		status, _ := m.Send(*uploads[0].Put, strings.NewReader("bytes"))
+		assert.Equal(t, http.StatusCreated, status, "a link is good until it expires")
+		err = m.Jobs.ConfirmUploads(t.Context(), a.Host.Actor, a.Ref, []domainjobs.File{file})
+		assert.Equal(t, "job_cancelled", domain.CodeOf(err))
+		a.Finish()
+		assert.Equal(t, domainjobs.Cancelled, m.Job(a.Job).State, "its end is told all the same")
 		_, files, err := m.Jobs.Results(t.Context(), ada, a.Job)
 		require.NoError(t, err)
-		require.NoError(t, m.Jobs.Lost(t.Context(), a.Host.Actor, a.Ref, domainjobs.ReasonHostReclaimed, ""))
-		synctest.Wait()
-		b := a.Host.Take() // nobody else is there
-		require.Equal(t, 2, b.Attempt)
-		_, none, err := m.Jobs.Results(t.Context(), ada, a.Job)
-		require.NoError(t, err)
-		assert.Empty(t, none)
-		_, err = m.Jobs.Download(t.Context(), ada, a.Job, files[0].ID)
-		assert.Equal(t, domain.KindNotFound, domain.KindOf(err))
+		assert.Empty(t, files)
 	})
 }
 
@@ -172,7 +224,7 @@ func TestARerunIsTheSameJobAgain(t *testing.T) {
 		require.Equal(t, env, h.Orders()[0].Env)
 		h.Take().Run(0, 7*time.Second)
 		synctest.Wait()
-		second, err := m.Jobs.Rerun(t.Context(), ada, first.Job.ID, domainjobs.Idempotency{})
+		second, err := m.Jobs.Rerun(t.Context(), ada, first.Job.ID, nil, domainjobs.Idempotency{})
 		require.NoError(t, err)
 		order := h.Orders()[0]
 		assert.Equal(t, env, order.Env)
@@ -181,7 +233,7 @@ func TestARerunIsTheSameJobAgain(t *testing.T) {
 		assert.Equal(t, int64(7000), second.Job.Attempts[0].Why.ExpectedRunMS, "as long as it took before")
 		h.Take().Run(0, 9*time.Second)
 		synctest.Wait()
-		third, err := m.Jobs.Rerun(t.Context(), ada, first.Job.ID, domainjobs.Idempotency{})
+		third, err := m.Jobs.Rerun(t.Context(), ada, first.Job.ID, nil, domainjobs.Idempotency{})
 		require.NoError(t, err)
 		versions, err := m.Jobs.Versions(t.Context(), ada, second.Job.ID, pageOf(10))
 		require.NoError(t, err)
@@ -209,7 +261,7 @@ func TestAJobGetsWhatItAskedForOrItsSlotsShare(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		m := market.Open(t, market.Options{})
 		ada := m.Person("ada", 100*market.Dollar)
-		h := m.Host(m.Person("bob", 0), market.Machine{GPUs: 2}) // 16 CPUs, 64 GiB
+		h := m.Host(m.Person("bob", 0), market.Machine{GPUs: 2}) // 16 CPUs, 64 GiB, and more disk than the default
 		m.Submit(ada, patient())
 		share := h.Orders()[0].Limits
 		assert.Equal(t, int64(8000), share.CPUMilli)
@@ -223,5 +275,34 @@ func TestAJobGetsWhatItAskedForOrItsSlotsShare(t *testing.T) {
 		assert.Equal(t, int64(500), asked.CPUMilli)
 		assert.Equal(t, int64(1<<30), asked.MemoryBytes)
 		assert.Equal(t, share.DiskBytes, asked.DiskBytes)
+		assert.Equal(t, int64(domainjobs.DefaultDiskMB<<20), asked.DiskBytes)
 	})
+}
+
+func TestAHostThatListsResultsThatNeverCameHasFailed(t *testing.T) {
+	for name, listed := range map[string]domainjobs.File{
+		"one that was announced alone": market.FileOf("outputs/x", "announced"),
+		"one with another sum":         market.FileOf("outputs/y", "BYTES"),
+		"one of another size":          {Path: "outputs/y", Size: 999, SHA256: market.FileOf("outputs/y", "bytes").SHA256},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				m, ada, a := started(t, market.Options{})
+				_, err := authorize(t, m, a, market.FileOf("outputs/x", "announced"))
+				require.NoError(t, err)
+				a.Upload("outputs/y", "bytes")
+				a.Exit(0)
+				r := a.Result()
+				r.Files = []domainjobs.File{market.FileOf("outputs/y", "bytes"), listed}
+				require.NoError(t, m.Jobs.Finished(t.Context(), a.Host.Actor, a.Ref, r))
+				v, err := m.Jobs.Get(t.Context(), ada, a.Job)
+				require.NoError(t, err)
+				first := v.Attempts[0]
+				assert.Equal(t, domainjobs.OutcomeLost, first.Outcome)
+				assert.Equal(t, domainjobs.ReasonUploadFailed, first.Reason)
+				assert.Contains(t, first.Detail, listed.Path)
+				assert.Zero(t, first.Amount)
+			})
+		})
+	}
 }

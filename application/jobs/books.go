@@ -13,6 +13,7 @@ import (
 
 	"github.com/peergpu/peergpu/domain"
 	"github.com/peergpu/peergpu/domain/jobs"
+	"github.com/peergpu/peergpu/tests/faults"
 )
 
 const (
@@ -26,17 +27,23 @@ const (
 func LogTopic(ref Ref) string { return fmt.Sprintf("log:%s:%d", ref.Job, ref.Attempt) }
 
 // EncodeBatch is how viewers get log bytes, live and from storage: 8 bytes of offset,
-// 8 of time (microseconds since 1970), both big-endian, then the bytes.
+// 8 of time (microseconds since 1970; 0 for the zero time, which is not known), both
+// big-endian, then the bytes.
 func EncodeBatch(offset int64, at time.Time, data []byte) []byte {
 	b := make([]byte, batchHead, batchHead+len(data))
 	binary.BigEndian.PutUint64(b, uint64(offset))
-	binary.BigEndian.PutUint64(b[8:], uint64(at.UnixMicro()))
+	if !at.IsZero() {
+		binary.BigEndian.PutUint64(b[8:], uint64(at.UnixMicro()))
+	}
 	return append(b, data...)
 }
 
 // DecodeBatch takes a batch apart; data shares its memory.
 func DecodeBatch(b []byte) (offset int64, at time.Time, data []byte) {
-	return int64(binary.BigEndian.Uint64(b)), time.UnixMicro(int64(binary.BigEndian.Uint64(b[8:]))).UTC(), b[batchHead:]
+	if micros := int64(binary.BigEndian.Uint64(b[8:])); micros != 0 {
+		at = time.UnixMicro(micros).UTC()
+	}
+	return int64(binary.BigEndian.Uint64(b)), at, b[batchHead:]
 }
 
 // Position answers log bytes.
@@ -178,8 +185,8 @@ func (s *Service) take(b *book, at time.Time, data []byte) {
 	}
 }
 
-// flush stores what is pending. Whether the host still holds the attempt is asked
-// again first, because this replica may not have heard.
+// flush stores what is pending, unless the host does not hold the attempt any more: this
+// replica may not have heard.
 func (s *Service) flush(ctx context.Context, b *book) error {
 	b.writing.Lock()
 	defer b.writing.Unlock()
@@ -189,9 +196,9 @@ func (s *Service) flush(ctx context.Context, b *book) error {
 	if len(data) == 0 {
 		return nil
 	}
-	err := s.holds(ctx, domain.AgentOf(b.host), b.ref)
+	err := s.Logs.Append(ctx, b.ref.Job, b.ref.Attempt, b.host, offset, data, at)
 	if err == nil {
-		err = s.Logs.Append(ctx, b.ref.Job, b.ref.Attempt, offset, data, at)
+		err = faults.Point("log.after_append_before_ack")
 	}
 	if err != nil {
 		// Whatever went wrong, storage knows best: the next frame opens the log anew.
@@ -230,17 +237,21 @@ func (s *Service) book(ctx context.Context, who domain.Actor, ref Ref) (*book, e
 		}
 		return b, nil
 	}
-	if err := s.holds(ctx, who, ref); err != nil {
+	if who.Host.IsZero() {
+		return nil, domain.Unauthenticated("only agents have logs")
+	}
+	size, err := s.Logs.Open(ctx, ref.Job, ref.Attempt, who.Host)
+	if err != nil {
 		return nil, err
 	}
 	b := &book{ref: ref, host: who.Host, sum: sha256.New()}
-	for {
+	for b.stored < size {
 		data, err := s.Logs.Read(ctx, ref.Job, ref.Attempt, b.stored, readBytes)
 		if err != nil {
 			return nil, err
 		}
 		if len(data) == 0 {
-			break
+			return nil, jobs.ErrStale // it is over and archived by now
 		}
 		b.sum.Write(data)
 		b.stored += int64(len(data))

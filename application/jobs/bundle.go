@@ -72,7 +72,9 @@ func (s *Service) awaitBundle(ctx context.Context, j *jobs.Job, announced jobs.B
 	if err := s.Jobs.Add(ctx, j); err != nil {
 		return Submitted{}, err
 	}
-	return Submitted{Job: j.Snapshot(), Upload: &upload}, nil
+	pending := added(j)
+	s.announce(jobs.Snapshot{}, pending)
+	return Submitted{Job: pending, Upload: &upload}, nil
 }
 
 // SubmitUploaded queues a pending job whose bundle was uploaded. Repeating it changes
@@ -82,8 +84,14 @@ func (s *Service) SubmitUploaded(ctx context.Context, who domain.Actor, id domai
 		return jobs.Snapshot{}, err
 	}
 	pending, err := s.Jobs.Get(ctx, id, who.User)
-	if err != nil || pending.State != jobs.Pending {
+	if err != nil {
 		return pending, err
+	}
+	if pending.State.Terminal() && !pending.Queued() {
+		return pending, domain.Conflict("already_finished", "the job is %s already, without its bundle: submit it again", pending.State)
+	}
+	if pending.State != jobs.Pending {
+		return pending, nil
 	}
 	info, err := s.Blobs.Stat(ctx, pending.Bundle.Key)
 	if domain.KindOf(err) == domain.KindNotFound {
@@ -123,7 +131,7 @@ func (s *Service) forget(ctx context.Context, key string) {
 	}
 }
 
-func bundleKey(job domain.ID) string { return "bundles/" + job.String() + ".zip" }
+func bundleKey(job domain.ID) string { return bundlesPrefix + job.String() + ".zip" }
 
 func median(runs []time.Duration) time.Duration {
 	slices.Sort(runs)

@@ -33,31 +33,53 @@ type OrderLimits struct {
 // StartBy is how long an order to run may wait on its way to the start.
 const StartBy = 10 * time.Minute
 
-// Orders is what the agent's host has not confirmed yet. The rows of jobs are the truth
-// about it: a gateway asks when it is woken, when a host connects, and on its tick.
-func (s *Service) Orders(ctx context.Context, who domain.Actor) ([]Order, error) {
+// Orders is what the agent's host has not confirmed yet, and all attempts that it holds.
+// The rows of jobs are the truth about it: a gateway asks when it is woken, when a host
+// connects, and on its tick.
+func (s *Service) Orders(ctx context.Context, who domain.Actor) (orders []Order, holds []Ref, err error) {
 	if who.Host.IsZero() {
-		return nil, domain.Unauthenticated("only agents have orders")
+		return nil, nil, domain.Unauthenticated("only agents have orders")
 	}
 	held, err := s.held(ctx, who.Host)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var orders []Order
 	for _, j := range held {
 		a := *j.Current()
+		holds = append(holds, Ref{j.ID, a.Number})
 		switch {
 		case j.State == jobs.Cancelling:
 			orders = append(orders, Order{Job: j, Attempt: a, Cancel: true})
 		case j.State == jobs.Assigned && a.AcceptedAt.IsZero():
 			o, err := s.order(ctx, j, a)
 			if err != nil {
-				return orders, err
+				return orders, nil, err
 			}
 			orders = append(orders, o)
 		}
 	}
-	return orders, nil
+	return orders, holds, nil
+}
+
+// Outstanding is an order that a host has not confirmed yet, without what it says.
+type Outstanding struct {
+	Host   domain.ID
+	Ref    Ref
+	Cancel bool
+}
+
+// AllOutstanding is what Orders has for any host: one query, whose answer is small
+// because orders are confirmed within moments.
+func (s *Service) AllOutstanding(ctx context.Context) ([]Outstanding, error) {
+	var found []Outstanding
+	err := s.each(ctx, ports.JobFilter{States: []jobs.State{jobs.Assigned, jobs.Cancelling}}, func(j jobs.Snapshot) error {
+		a := j.Current()
+		if a != nil && a.Active() && (j.State == jobs.Cancelling || a.AcceptedAt.IsZero()) {
+			found = append(found, Outstanding{Host: a.Host, Ref: Ref{j.ID, a.Number}, Cancel: j.State == jobs.Cancelling})
+		}
+		return nil
+	})
+	return found, err
 }
 
 // Withdraw takes a host off the market at once, before anybody else hears of it.
@@ -65,19 +87,7 @@ func (s *Service) Withdraw(host domain.ID) { s.fleet.withdraw(host) }
 
 // held lists the jobs whose active attempt is on the host.
 func (s *Service) held(ctx context.Context, host domain.ID) ([]jobs.Snapshot, error) {
-	all, err := s.Jobs.List(ctx, ports.JobFilter{
-		Host: host, States: []jobs.State{jobs.Assigned, jobs.Running, jobs.Cancelling},
-	}, ports.Page{Limit: 1000})
-	if err != nil {
-		return nil, err
-	}
-	var held []jobs.Snapshot
-	for _, j := range all {
-		if a := j.Current(); a != nil && a.Host == host && a.Active() {
-			held = append(held, j)
-		}
-	}
-	return held, nil
+	return s.Jobs.List(ctx, ports.JobFilter{Holder: host}, ports.Page{Limit: 1000})
 }
 
 func (s *Service) order(ctx context.Context, j jobs.Snapshot, a jobs.Attempt) (Order, error) {
@@ -96,7 +106,8 @@ func (s *Service) order(ctx context.Context, j jobs.Snapshot, a jobs.Attempt) (O
 	return o, nil
 }
 
-// limits is what the job asked for, or else its slots' share of the machine.
+// limits is what the job asked for, or else its slots' share of the machine; of the disk
+// at most the default.
 func (s *Service) limits(j jobs.Snapshot, a jobs.Attempt) OrderLimits {
 	l := OrderLimits{
 		CPUMilli: j.Spec.Needs.CPUMilli, MemoryBytes: j.Spec.Needs.MemoryMB << 20, DiskBytes: j.Spec.Needs.DiskMB << 20,
@@ -116,7 +127,10 @@ func (s *Service) limits(j jobs.Snapshot, a jobs.Attempt) OrderLimits {
 		l.MemoryBytes = share.MemoryBytes
 	}
 	if l.DiskBytes == 0 {
-		l.DiskBytes = share.DiskBytes
+		l.DiskBytes = jobs.DefaultDiskMB << 20
+		if share.DiskBytes > 0 { // 0: nothing is known of the host at this moment
+			l.DiskBytes = min(l.DiskBytes, share.DiskBytes)
+		}
 	}
 	return l
 }

@@ -19,6 +19,7 @@ var down = domain.Unavailable("database", "the database does not answer")
 type faults struct {
 	ports.Jobs
 	add, update atomic.Pointer[fault]
+	lists       atomic.Pointer[fault]
 	logs        atomic.Pointer[fault]
 	listed      atomic.Pointer[func(ports.JobFilter)] // runs once, when a list was read and before it is given
 }
@@ -51,6 +52,9 @@ func (f *fault) strike(j *domainjobs.Job) bool {
 }
 
 func (f *faults) List(ctx context.Context, filter ports.JobFilter, p ports.Page) ([]domainjobs.Snapshot, error) {
+	if fault := f.lists.Load(); fault.strike(nil) {
+		return nil, fault.err
+	}
 	list, err := f.Jobs.List(ctx, filter, p)
 	if run := f.listed.Swap(nil); run != nil {
 		(*run)(filter)
@@ -94,13 +98,13 @@ type faultyLogs struct {
 	*faults
 }
 
-func (l faultyLogs) Append(ctx context.Context, job domain.ID, attempt int, offset int64, data []byte, at time.Time) error {
+func (l faultyLogs) Append(ctx context.Context, job domain.ID, attempt int, host domain.ID, offset int64, data []byte, at time.Time) error {
 	fault := l.logs.Load()
 	strikes := fault.strike(nil)
 	if strikes && !fault.after {
 		return fault.err
 	}
-	err := l.Logs.Append(ctx, job, attempt, offset, data, at)
+	err := l.Logs.Append(ctx, job, attempt, host, offset, data, at)
 	if strikes && err == nil {
 		err = fault.err
 	}
@@ -113,4 +117,17 @@ func (f *faults) options() market.Options {
 		f.Jobs = d.Jobs
 		d.Jobs, d.Logs = f, faultyLogs{d.Logs, f}
 	}}
+}
+
+// absent is storage of jobs that does not find any while it is away.
+type absent struct {
+	ports.Jobs
+	away atomic.Bool
+}
+
+func (a *absent) Get(ctx context.Context, id, renter domain.ID) (domainjobs.Snapshot, error) {
+	if a.away.Load() {
+		return domainjobs.Snapshot{}, down
+	}
+	return a.Jobs.Get(ctx, id, renter)
 }

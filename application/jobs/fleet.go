@@ -290,12 +290,12 @@ func (f *fleet) explain(r jobs.Request) jobs.Exclusions {
 }
 
 // dearest is the greatest price per GPU-hour that the request could have to pay: among
-// what is free, or when nothing is, among what will be.
-func (f *fleet) dearest(r jobs.Request) (domain.Micros, bool) {
+// what is free, or when nothing is, among what will be. Without any it is no_price.
+func (f *fleet) dearest(r jobs.Request) (domain.Micros, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if price, ok := f.index.Dearest(r); ok {
-		return price, ok
+		return price, nil
 	}
 	slots := make([]jobs.Slot, 0, len(f.offers))
 	for _, o := range f.offers {
@@ -303,7 +303,17 @@ func (f *fleet) dearest(r jobs.Request) (domain.Micros, bool) {
 		slots = append(slots, o.Slot)
 	}
 	e := jobs.Explain(slots, r)
-	return e.Dearest, e.Fits > 0
+	if e.Fits > 0 {
+		return e.Dearest, nil
+	}
+	return 0, &domain.Error{
+		Kind: domain.KindInvalid, Code: "no_price",
+		Detail: "no host fits now, so there is no price to hold the money by: " + e.String(),
+		Fields: []domain.Field{{
+			Pointer: "/limits/max_cost_micros", Code: "required",
+			Detail: "set limits.max_cost_micros or needs.max_price_micros to let the job wait",
+		}},
+	}
 }
 
 // match finds the best host without taking it.

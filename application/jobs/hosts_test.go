@@ -1,6 +1,7 @@
 package jobs_test
 
 import (
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -81,7 +82,7 @@ func staleReports(t *testing.T, m *market.Market, a *market.Attempt) {
 		"running": m.Jobs.Advance(ctx, who, a.Ref, domainjobs.Progress{Name: domainjobs.PhaseRunning}),
 		"phase":   m.Jobs.Advance(ctx, who, a.Ref, domainjobs.Progress{Name: domainjobs.PhaseFetching}),
 		"exited":  m.Jobs.Exited(ctx, who, a.Ref, domainjobs.Exit{Code: &code}),
-		"confirm": m.Jobs.ConfirmUploads(ctx, who, a.Ref, []string{"outputs/x"}),
+		"confirm": m.Jobs.ConfirmUploads(ctx, who, a.Ref, []domainjobs.File{market.FileOf("outputs/x", "")}),
 		"finished": m.Jobs.Finished(ctx, who, a.Ref, domainjobs.Result{
 			Exit: domainjobs.Exit{Code: &code, Ran: time.Hour},
 		}),
@@ -89,7 +90,7 @@ func staleReports(t *testing.T, m *market.Market, a *market.Attempt) {
 	} {
 		assert.ErrorIs(t, err, domainjobs.ErrStale, name)
 	}
-	_, err := m.Jobs.AuthorizeUploads(ctx, who, a.Ref, []jobs.File{market.FileOf("outputs/x", "x")})
+	_, err := m.Jobs.AuthorizeUploads(ctx, who, a.Ref, []domainjobs.File{market.FileOf("outputs/x", "x")})
 	assert.ErrorIs(t, err, domainjobs.ErrStale)
 	var answer jobs.Position
 	require.NoError(t, a.Send(0, []byte("forged"), func(p jobs.Position) { answer = p }))
@@ -124,7 +125,9 @@ func TestReportsOfOthersChangeNothing(t *testing.T) {
 		// People do not report at all.
 		nobody := &market.Host{Actor: ada}
 		require.Equal(t, domain.KindUnauthenticated, domain.KindOf(m.Jobs.Accept(t.Context(), nobody.Actor, mine.Ref)))
-		_, err := m.Jobs.Orders(t.Context(), ada)
+		_, _, err := m.Jobs.Orders(t.Context(), ada)
+		assert.Equal(t, domain.KindUnauthenticated, domain.KindOf(err))
+		_, err = m.Jobs.Taken(t.Context(), ada, mine.Ref)
 		assert.Equal(t, domain.KindUnauthenticated, domain.KindOf(err))
 		_, err = m.Jobs.Reconcile(t.Context(), ada, nil)
 		assert.Equal(t, domain.KindUnauthenticated, domain.KindOf(err))
@@ -291,4 +294,131 @@ func TestReconcileMayMeetTheEndOfAnAttempt(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, jobs.ActionKill, resumes[0].Action)
 	})
+}
+
+// A host that is heard of, and never tells what has to come next.
+func TestAHostThatDoesNotGoOnLosesTheJobInTime(t *testing.T) {
+	const silence = 5 * time.Minute // in which a silent host would have lost it, too
+	for name, c := range map[string]struct {
+		until  func(*market.Market, domain.Actor, *market.Attempt)
+		within time.Duration
+		detail string
+		state  domainjobs.State
+	}{
+		"it does not start": {
+			func(*market.Market, domain.Actor, *market.Attempt) {}, jobs.PrepareBy, "did not start", domainjobs.Assigned,
+		},
+		"it does not end": {
+			func(_ *market.Market, _ domain.Actor, a *market.Attempt) { a.Start() }, time.Hour + jobs.StopBy, "did not report the end", domainjobs.Assigned,
+		},
+		"it does not stop": {
+			func(m *market.Market, ada domain.Actor, a *market.Attempt) {
+				a.Start()
+				pass(10 * time.Minute)
+				_, err := m.Jobs.Cancel(t.Context(), ada, a.Job)
+				require.NoError(t, err)
+			}, jobs.StopBy, "", domainjobs.Cancelled,
+		},
+		"it does not deliver": {
+			func(_ *market.Market, _ domain.Actor, a *market.Attempt) {
+				a.Start()
+				a.Exit(0)
+			}, 30*time.Minute + 4*time.Second, "did not deliver", domainjobs.Assigned, // 4 MiB of log at most
+		},
+		"it announces results and does not deliver": {
+			func(m *market.Market, _ domain.Actor, a *market.Attempt) {
+				a.Start()
+				a.Exit(0)
+				_, err := authorize(t, m, a, market.FileOf("outputs/x", strings.Repeat("x", 1<<20)))
+				require.NoError(t, err)
+			}, 30*time.Minute + 5*time.Second, "did not deliver", domainjobs.Assigned,
+		},
+		"it delivers what was cancelled": {
+			func(m *market.Market, ada domain.Actor, a *market.Attempt) {
+				a.Start()
+				a.Exit(0)
+				_, err := m.Jobs.Cancel(t.Context(), ada, a.Job)
+				require.NoError(t, err)
+			}, jobs.StopBy, "did not stop", domainjobs.Cancelled,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				m := market.Open(t, market.Options{})
+				ada, bob := m.Person("ada", 100*market.Dollar), m.Person("bob", 0)
+				h, other := m.Host(bob, market.Machine{}), m.Host(bob, market.Machine{Price: 2 * market.DefaultPrice})
+				j := m.Submit(ada, patient())
+				c.until(m, ada, h.Take())
+				before := m.Job(j.ID).State
+				pass(c.within + silence - time.Second)
+				require.Equal(t, before, m.Job(j.ID).State)
+				woken := m.Channels.Woken(h.ID)
+				pass(5 * time.Second)
+				got := m.Job(j.ID)
+				assert.Equal(t, c.state, got.State)
+				assert.Contains(t, got.Attempts[0].Detail, c.detail)
+				assert.Zero(t, got.Attempts[0].Amount)
+				assert.Greater(t, m.Channels.Woken(h.ID), woken, "it is told")
+				if c.state == domainjobs.Cancelled {
+					return
+				}
+				assert.Equal(t, domainjobs.ReasonHostError, got.Attempts[0].Reason)
+				assert.Equal(t, []domain.ID{h.ID}, got.Avoid)
+				assert.Equal(t, other.ID, got.Attempts[1].Host)
+				taken, err := m.Jobs.Taken(t.Context(), h.Actor, jobs.Ref{Job: j.ID, Attempt: 1})
+				require.NoError(t, err)
+				assert.True(t, taken)
+			})
+		})
+	}
+}
+
+func TestWhatAHostCouldNotTellWhileWeWereAwayIsNotHeldAgainstIt(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := &faults{}
+		m := market.Open(t, f.options())
+		ada := m.Person("ada", 100*market.Dollar)
+		h := m.Host(m.Person("bob", 0), market.Machine{})
+		j := m.Submit(ada, patient())
+		a := h.Take()
+		a.Start()
+		h.Silence()
+		m.Down(3 * time.Hour)
+		h.Connect()
+		pass(10 * time.Minute)
+		require.Equal(t, domainjobs.Running, m.Job(j.ID).State, "we were stopped")
+
+		f.lists.Store(failing(down, 1<<20))
+		pass(time.Hour)
+		f.lists.Store(nil)
+		pass(10 * time.Minute)
+		require.Equal(t, domainjobs.Running, m.Job(j.ID).State, "our storage did not answer")
+		pass(6 * time.Minute)
+		assert.Equal(t, domainjobs.ReasonHostError, m.Job(j.ID).Attempts[0].Reason)
+	})
+}
+
+func TestASetClockLosesNoHostThatBeatsAndKeepsNoneThatIsSilent(t *testing.T) {
+	for name, by := range map[string]time.Duration{"forward": time.Hour, "back": -time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				m := market.Open(t, market.Options{})
+				ada, bob := m.Person("ada", 100*market.Dollar), m.Person("bob", 0)
+				beating, silent := m.Host(bob, market.Machine{}), m.Host(bob, market.Machine{Price: 2 * market.DefaultPrice})
+				kept, lost := m.Submit(ada, patient()), m.Submit(ada, patient())
+				beating.Take().Start()
+				silent.Take().Start()
+				pass(20 * time.Second)
+				m.Clock.Set(by)
+				silent.Silence()
+				pass(4 * time.Minute)
+				assert.Equal(t, domainjobs.Running, m.Job(lost.ID).State, "it is heard of too long ago only when that much time has passed")
+				pass(3 * time.Minute)
+				assert.Equal(t, domainjobs.ReasonHostLost, m.Job(lost.ID).Attempts[0].Reason)
+				pass(10 * time.Minute)
+				assert.Equal(t, domainjobs.Running, m.Job(kept.ID).State)
+				assert.Equal(t, 1, m.Job(kept.ID).Attempt())
+			})
+		})
+	}
 }

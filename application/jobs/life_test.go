@@ -136,7 +136,9 @@ func TestWhoPaysDependsOnTheCauseOfTheEnd(t *testing.T) {
 				m := market.Open(t, market.Options{})
 				ada, bob := m.Person("ada", 10*market.Dollar), m.Person("bob", 0)
 				h := m.Host(bob, market.Machine{})
-				j := m.Submit(ada, market.Spec())
+				spec := market.Spec()
+				spec.Limits.MaxRuntime = 10 * time.Second
+				j := m.Submit(ada, spec)
 				a := h.Take()
 				h.Disconnect() // so that a retry has nowhere to go
 				a.Start()
@@ -190,14 +192,14 @@ func TestNobodySeesTheJobsOfOthers(t *testing.T) {
 			},
 			"upload": func(ctx context.Context) error { _, err := m.Jobs.SubmitUploaded(ctx, eve, j.ID); return err },
 			"rerun": func(ctx context.Context) error {
-				_, err := m.Jobs.Rerun(ctx, eve, j.ID, domainjobs.Idempotency{})
+				_, err := m.Jobs.Rerun(ctx, eve, j.ID, nil, domainjobs.Idempotency{})
 				return err
 			},
 		} {
 			assert.Equal(t, domain.KindNotFound, domain.KindOf(call(ctx)), name)
 		}
 		assert.Equal(t, domainjobs.Running, m.Job(j.ID).State)
-		list, err := m.Jobs.List(ctx, eve, nil, pageOf(10))
+		list, err := m.Jobs.List(ctx, eve, ports.JobFilter{}, pageOf(10))
 		require.NoError(t, err)
 		require.Len(t, list, 1)
 		assert.Equal(t, mine.ID, list[0].ID)

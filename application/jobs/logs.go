@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/peergpu/peergpu/domain"
 	"github.com/peergpu/peergpu/domain/jobs"
@@ -146,14 +147,15 @@ func (v *LogView) begin(ctx context.Context, who domain.Actor, changes <-chan []
 	return nil
 }
 
-// history emits what can be read from an offset and tells where it ended.
+// history emits what can be read from an offset, without a time, because storage keeps
+// none of each line, and tells where it ended.
 func (v *LogView) history(ctx context.Context, from int64, emit func([]byte) error) (int64, error) {
 	for {
 		data, err := v.Read(ctx, from)
 		if err != nil || len(data) == 0 {
 			return from, err
 		}
-		if err := emit(EncodeBatch(from, v.s.Clock.Now(), data)); err != nil {
+		if err := emit(EncodeBatch(from, time.Time{}, data)); err != nil {
 			return from, err
 		}
 		from += int64(len(data))
@@ -202,7 +204,7 @@ func (s *Service) LogLink(ctx context.Context, who domain.Actor, id domain.ID, a
 		return ports.SignedRequest{}, err
 	}
 	if v.Over && v.Attempt > 0 {
-		err = s.archive(ctx, v.Ref)
+		_, err = s.archive(ctx, v.Ref)
 	}
 	if err != nil {
 		return ports.SignedRequest{}, err
@@ -215,25 +217,18 @@ func (s *Service) LogLink(ctx context.Context, who domain.Actor, id domain.ID, a
 
 // archive moves the log of an attempt that is over into the blob store. Interrupted
 // anywhere, it does the rest when it is repeated.
-func (s *Service) archive(ctx context.Context, ref Ref) error {
-	size, err := s.Logs.Size(ctx, ref.Job, ref.Attempt)
-	if err != nil {
-		return err
+func (s *Service) archive(ctx context.Context, ref Ref) (ports.BlobInfo, error) {
+	info, err := s.Blobs.Stat(ctx, logKey(ref))
+	if domain.KindOf(err) == domain.KindNotFound {
+		info, err = s.Blobs.Put(ctx, logKey(ref), &logReader{ctx: ctx, s: s, ref: ref})
 	}
-	if _, err := s.Blobs.Stat(ctx, logKey(ref)); domain.KindOf(err) == domain.KindNotFound {
-		if _, err := s.Blobs.Put(ctx, logKey(ref), &logReader{ctx: ctx, s: s, ref: ref}); err != nil {
-			return err
-		}
-	} else if err != nil {
-		return err
+	if err != nil || info.Size == 0 {
+		return info, err
 	}
-	if size == 0 {
-		return nil
-	}
-	return s.Logs.Drop(ctx, ref.Job, ref.Attempt)
+	return info, s.Logs.Drop(ctx, ref.Job, ref.Attempt)
 }
 
-func logKey(ref Ref) string { return fmt.Sprintf("logs/%s/%d.log", ref.Job, ref.Attempt) }
+func logKey(ref Ref) string { return fmt.Sprintf(logsPrefix+"%s/%d.log", ref.Job, ref.Attempt) }
 
 // logReader reads the stored log of an attempt as one stream.
 type logReader struct {
@@ -242,19 +237,20 @@ type logReader struct {
 	ref    Ref
 	offset int64
 	rest   []byte
+	last   bool // nothing follows rest
 }
 
 func (r *logReader) Read(p []byte) (int, error) {
-	if len(r.rest) == 0 {
+	if len(r.rest) == 0 && !r.last {
 		data, err := r.s.Logs.Read(r.ctx, r.ref.Job, r.ref.Attempt, r.offset, readBytes)
 		if err != nil {
 			return 0, err
 		}
-		if len(data) == 0 {
-			return 0, io.EOF
-		}
-		r.rest = data
+		r.rest, r.last = data, len(data) < readBytes
 		r.offset += int64(len(data))
+	}
+	if len(r.rest) == 0 {
+		return 0, io.EOF
 	}
 	n := copy(p, r.rest)
 	r.rest = r.rest[n:]

@@ -258,6 +258,33 @@ func (v *viewer) check(t market.T, whole []byte) {
 	require.True(t, bytes.Equal(whole[v.begin:], v.got), "it saw %d of %d bytes", len(v.got), len(whole)-int(v.begin))
 }
 
+func TestOnlyWhatComesWhileOneFollowsHasATime(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m, ada, a := started(t, market.Options{})
+		a.Print("before\n")
+		pass(time.Second)
+		log, err := m.Jobs.OpenLog(t.Context(), ada, a.Job, 0)
+		require.NoError(t, err)
+		ctx, stop := context.WithCancel(t.Context())
+		times := map[string]time.Time{}
+		done := make(chan error)
+		go func() {
+			done <- log.Follow(ctx, ada, 0, func(batch []byte) error {
+				_, at, data := jobs.DecodeBatch(batch)
+				times[string(data)] = at
+				return nil
+			})
+		}()
+		pass(time.Second)
+		printed := time.Now().UTC()
+		a.Print("live\n")
+		pass(time.Second)
+		stop()
+		require.ErrorIs(t, <-done, context.Canceled)
+		assert.Equal(t, map[string]time.Time{"before\n": {}, "live\n": printed}, times)
+	})
+}
+
 func TestEverybodyWhoFollowsSeesTheWholeLogOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		// A bubble has no deadline, and rapid asks for it.

@@ -19,6 +19,8 @@ type View struct {
 	ArtifactCount int
 	ArtifactBytes int64
 	LogBytes      int64
+	// Env is the values of the variables that are no secrets; shown to the renter alone.
+	Env map[string]string
 	// Waiting says which constraint excludes how many hosts; nil unless it is queued.
 	Waiting *jobs.Exclusions
 }
@@ -32,13 +34,16 @@ func (s *Service) Get(ctx context.Context, who domain.Actor, id domain.ID) (View
 	if err != nil {
 		return View{}, err
 	}
-	return s.Show(ctx, j)
+	return s.Show(ctx, who, j)
 }
 
-// Show completes a job that the caller has been given by another use case, and says
-// why it waits.
-func (s *Service) Show(ctx context.Context, j jobs.Snapshot) (View, error) {
+// Show completes a job that the actor has been given by another use case, and says why
+// it waits.
+func (s *Service) Show(ctx context.Context, who domain.Actor, j jobs.Snapshot) (View, error) {
 	v, err := s.view(ctx, j)
+	if who.User == j.Renter {
+		v.Env = s.openEnv(j)
+	}
 	if err == nil && j.State == jobs.Queued {
 		e := s.fleet.explain(s.request(ctx, j))
 		v.Waiting = &e
@@ -46,8 +51,24 @@ func (s *Service) Show(ctx context.Context, j jobs.Snapshot) (View, error) {
 	return v, err
 }
 
+// openEnv gives the values that are no secrets.
+func (s *Service) openEnv(j jobs.Snapshot) map[string]string {
+	env, err := s.unseal(j)
+	if err != nil {
+		s.Log.Error("the variables of a job cannot be read", "job", j.ID, "error", err)
+		return nil
+	}
+	open := map[string]string{}
+	for _, e := range env {
+		if !e.Secret {
+			open[e.Name] = e.Value
+		}
+	}
+	return open
+}
+
 // ShowAll is Show for a list. It does not say why jobs wait, because that takes a look
-// at the whole market for each of them.
+// at the whole market for each of them, and shows no variables.
 func (s *Service) ShowAll(ctx context.Context, list []jobs.Snapshot) ([]View, error) {
 	views := make([]View, len(list))
 	for i, j := range list {
@@ -60,30 +81,49 @@ func (s *Service) ShowAll(ctx context.Context, list []jobs.Snapshot) ([]View, er
 }
 
 func (s *Service) view(ctx context.Context, j jobs.Snapshot) (View, error) {
-	v := View{Snapshot: j, At: s.Clock.Now()}
-	var err error
-	if v.RenterHandle, err = s.handle(ctx, j.Renter); err != nil {
-		return v, err
+	size, err := s.measure(ctx, j)
+	if err != nil {
+		return View{}, err
 	}
+	return s.sized(ctx, j, size)
+}
+
+// sizes is what a view of a job shows that other tables have.
+type sizes struct {
+	files      int
+	bytes, log int64
+}
+
+func (s *Service) measure(ctx context.Context, j jobs.Snapshot) (sizes, error) {
+	var size sizes
 	a := j.Current()
 	if a == nil || a.StartedAt.IsZero() {
-		return v, nil // there is nothing to count yet, and a submit is answered sooner
+		return size, nil // there is nothing to count yet, and a submit is answered sooner
 	}
-	if !a.ExitedAt.IsZero() { // before that nothing is uploaded
+	if !a.ExitedAt.IsZero() && a.Counts() { // before that nothing is uploaded
 		files, err := s.Artifacts.List(ctx, j.ID, a.Number, false)
 		if err != nil {
-			return v, err
+			return size, err
 		}
 		for _, f := range files {
-			v.ArtifactCount++
-			v.ArtifactBytes += f.Size
+			size.files++
+			size.bytes += f.Size
 		}
 	}
-	v.LogBytes = a.LogBytes
+	size.log = a.LogBytes
+	var err error
 	if a.Active() {
-		v.LogBytes, err = s.durable(ctx, Ref{j.ID, a.Number})
+		size.log, err = s.durable(ctx, Ref{j.ID, a.Number})
 	}
-	return v, err
+	return size, err
+}
+
+func (s *Service) sized(ctx context.Context, j jobs.Snapshot, size sizes) (View, error) {
+	handle, err := s.handle(ctx, j.Renter)
+	return View{
+		Snapshot: j, At: s.Clock.Now(), RenterHandle: handle,
+		ArtifactCount: size.files, ArtifactBytes: size.bytes, LogBytes: size.log,
+	}, err
 }
 
 // durable is how much of an active attempt's log is stored: as the open log knows, or
@@ -112,13 +152,14 @@ func (s *Service) handle(ctx context.Context, user domain.ID) (string, error) {
 	return u.Handle, err
 }
 
-// List shows the renter's jobs, newest first; an admin sees everybody's.
-func (s *Service) List(ctx context.Context, who domain.Actor, states []jobs.State, p ports.Page) ([]jobs.Snapshot, error) {
+// List shows the renter's jobs that a filter selects, newest first; an admin sees
+// everybody's.
+func (s *Service) List(ctx context.Context, who domain.Actor, f ports.JobFilter, p ports.Page) ([]jobs.Snapshot, error) {
 	if err := who.Allow(domain.ScopeJobsRead); err != nil {
 		return nil, err
 	}
-	owner, _ := who.Owner()
-	return s.Jobs.List(ctx, ports.JobFilter{Renter: owner, States: states}, p)
+	f.Renter, _ = who.Owner()
+	return s.Jobs.List(ctx, f, p)
 }
 
 // OnHost shows the jobs that had an attempt on a host. The caller has checked that the
@@ -150,13 +191,13 @@ func (s *Service) Timeline(ctx context.Context, who domain.Actor, id domain.ID, 
 	return s.Jobs.Events(ctx, id, after, limit)
 }
 
-// Results lists the confirmed files of a job's latest attempt.
+// Results lists the confirmed files of a job's latest attempt, none of one that is lost.
 func (s *Service) Results(ctx context.Context, who domain.Actor, id domain.ID) (jobs.Snapshot, []ports.Artifact, error) {
 	if err := who.Allow(domain.ScopeJobsRead); err != nil {
 		return jobs.Snapshot{}, nil, err
 	}
 	j, err := s.get(ctx, who, id)
-	if err != nil || j.Attempt() == 0 {
+	if a := j.Current(); err != nil || a == nil || !a.Counts() {
 		return j, nil, err
 	}
 	files, err := s.Artifacts.List(ctx, id, j.Attempt(), false)
@@ -176,7 +217,7 @@ func (s *Service) Download(ctx context.Context, who domain.Actor, id, artifact d
 		return ports.SignedRequest{}, err
 	}
 	a, err := s.Artifacts.Get(ctx, id, artifact)
-	if err == nil && a.Attempt != j.Attempt() {
+	if err == nil && (a.Attempt != j.Attempt() || !j.Current().Counts()) {
 		err = domain.NotFound("artifact") // of a host that lost the job
 	}
 	if err != nil {
@@ -229,7 +270,7 @@ type Estimate struct {
 // from it. It stores nothing. A visitor may ask too.
 func (s *Service) Estimate(ctx context.Context, who domain.Actor, spec jobs.Spec) (Estimate, error) {
 	spec = spec.WithDefaults()
-	if err := spec.Check(); err != nil {
+	if err := s.check(spec); err != nil {
 		return Estimate{}, err
 	}
 	draft := jobs.Snapshot{Spec: spec, Renter: who.User}

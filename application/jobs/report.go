@@ -4,12 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"path"
 
 	"github.com/peergpu/peergpu/domain"
 	"github.com/peergpu/peergpu/domain/jobs"
 	"github.com/peergpu/peergpu/ports"
+	"github.com/peergpu/peergpu/tests/faults"
 )
 
 // Ref names an attempt. Everything that an agent reports carries one.
@@ -33,7 +35,14 @@ func (s *Service) report(ctx context.Context, who domain.Actor, ref Ref, change 
 
 // Accept notes that the agent has the manifest in its journal.
 func (s *Service) Accept(ctx context.Context, who domain.Actor, ref Ref) error {
-	return s.report(ctx, who, ref, func(j *jobs.Job) error { return j.Accept(who.Host, ref.Attempt, s.Clock.Now()) })
+	if err := faults.Point("accept.before_commit"); err != nil {
+		return err
+	}
+	err := s.report(ctx, who, ref, func(j *jobs.Job) error { return j.Accept(who.Host, ref.Attempt, s.Clock.Now()) })
+	if err == nil {
+		err = faults.Point("accept.after_commit")
+	}
+	return err
 }
 
 // Decline returns a job that the agent refuses to run.
@@ -69,12 +78,21 @@ func (e *LogMismatch) Error() string { return "the log is not whole" }
 // Finished ends the attempt. Its log has to be whole first. Repeating it after it was
 // accepted is fine.
 func (s *Service) Finished(ctx context.Context, who domain.Actor, ref Ref, r jobs.Result) error {
-	if j, ok := s.settled(ctx, who, ref); ok {
-		// The first answer was lost, and what should have followed it perhaps too.
-		s.books.close(ref.Job, ref.Attempt)
-		s.announce(j)
-		return nil
+	err := s.finish(ctx, who, ref, r)
+	if !errors.Is(err, jobs.ErrStale) {
+		return err
 	}
+	j, ok := s.settled(ctx, who, ref)
+	if !ok {
+		return err
+	}
+	// The first answer was lost, and what should have followed it perhaps too.
+	s.books.close(ref.Job, ref.Attempt)
+	s.announce(j, j)
+	return nil
+}
+
+func (s *Service) finish(ctx context.Context, who domain.Actor, ref Ref, r jobs.Result) error {
 	size, sum, lines, err := s.sealLog(ctx, who, ref)
 	if err != nil {
 		return err
@@ -82,18 +100,51 @@ func (s *Service) Finished(ctx context.Context, who domain.Actor, ref Ref, r job
 	if size < r.LogBytes {
 		return &LogMismatch{Offset: size}
 	}
-	if size > r.LogBytes || (r.LogBytes > 0 && sum != r.LogSHA256) {
-		r = jobs.Result{Exit: jobs.Exit{Code: r.Code, Ran: r.Ran, Reason: jobs.ReasonUploadFailed, Detail: "the log that arrived is not the log that was sent"}}
+	results, err := s.Artifacts.List(ctx, ref.Job, ref.Attempt, false)
+	if err != nil {
+		return err
+	}
+	switch {
+	case size > r.LogBytes || (r.LogBytes > 0 && sum != r.LogSHA256):
+		r = undelivered(r, "the log that arrived is not the log that was sent")
+	case missing(r.Files, results) != "":
+		r = undelivered(r, fmt.Sprintf("the host lists the result %q, which never came as it says", missing(r.Files, results)))
 	}
 	r.LogBytes, r.LogSHA256, r.LogLines = size, sum, lines
-	metrics := s.metrics(ctx, ref)
+	metrics := s.metrics(ctx, results)
 	now := s.Clock.Now()
-	return s.report(ctx, who, ref, func(j *jobs.Job) error {
+	if err := faults.Point("finish.before_commit"); err != nil {
+		return err
+	}
+	err = s.report(ctx, who, ref, func(j *jobs.Job) error {
 		if metrics != nil {
 			j.Measure(metrics)
 		}
 		return j.Finish(who.Host, ref.Attempt, r, now)
 	})
+	if err == nil {
+		err = faults.Point("finish.after_commit_before_ack")
+	}
+	return err
+}
+
+// undelivered is the end of an attempt whose host did not deliver what it says it did.
+func undelivered(r jobs.Result, detail string) jobs.Result {
+	return jobs.Result{Exit: jobs.Exit{Code: r.Code, Ran: r.Ran, Reason: jobs.ReasonUploadFailed, Detail: detail}}
+}
+
+// missing is the path of the first file that is not among the results; empty: none.
+func missing(files []jobs.File, results []ports.Artifact) string {
+	there := make(map[jobs.File]bool, len(results))
+	for _, a := range results {
+		there[jobs.File{Path: a.Path, Size: a.Size, SHA256: a.SHA256}] = true
+	}
+	for _, f := range files {
+		if !there[f] {
+			return f.Path
+		}
+	}
+	return ""
 }
 
 // settled says that the attempt's result was accepted before, and gives its job.
@@ -103,7 +154,7 @@ func (s *Service) settled(ctx context.Context, who domain.Actor, ref Ref) (jobs.
 		return j, false
 	}
 	a := j.Attempts[ref.Attempt-1]
-	return j, a.Host == who.Host && (a.Outcome == jobs.OutcomeSucceeded || a.Outcome == jobs.OutcomeFailed || a.Outcome == jobs.OutcomeCancelled)
+	return j, a.Host == who.Host && !a.Active() && a.Counts()
 }
 
 // Lost gives up an attempt because the agent says that it died, or that its owner
@@ -166,7 +217,7 @@ func (s *Service) Reconcile(ctx context.Context, who domain.Actor, claims []Held
 		delete(active, c.Ref)
 		switch {
 		case known && c.Lost:
-			err = s.gone(ctx, who, c.Ref, "the agent was restarted while the job ran")
+			err = s.gone(ctx, who, c.Ref, "the agent lost the job: it was restarted, or without the server for too long")
 		case known:
 			r.Action = ActionContinue
 			r.LogOffset, err = s.Logs.Size(ctx, c.Job, c.Attempt)
@@ -204,19 +255,15 @@ func (s *Service) gone(ctx context.Context, who domain.Actor, ref Ref, detail st
 // largestMetrics is how much of a metrics.json is shown with a job.
 const largestMetrics = 64 << 10
 
-// metrics reads the job's metrics.json, when it wrote a valid one.
-func (s *Service) metrics(ctx context.Context, ref Ref) []byte {
-	files, err := s.Artifacts.List(ctx, ref.Job, ref.Attempt, false)
-	if err != nil {
-		return nil
-	}
-	for _, f := range files {
+// metrics reads the metrics.json among the results, when there is a valid one.
+func (s *Service) metrics(ctx context.Context, results []ports.Artifact) []byte {
+	for _, f := range results {
 		if path.Base(f.Path) != "metrics.json" || f.Size > largestMetrics {
 			continue
 		}
 		data, err := s.readBlob(ctx, f)
 		if err != nil {
-			s.Log.Warn("metrics cannot be read", "job", ref.Job, "error", err)
+			s.Log.Warn("metrics cannot be read", "job", f.Job, "error", err)
 			return nil
 		}
 		if json.Valid(data) {

@@ -4,15 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/peergpu/peergpu/domain"
 	"github.com/peergpu/peergpu/domain/jobs"
 	"github.com/peergpu/peergpu/ports"
+	"github.com/peergpu/peergpu/tests/faults"
 )
 
 // The numbers of the scheduler.
@@ -192,6 +191,7 @@ func (s *Service) place(ctx context.Context, p placement) error {
 	}
 	switch {
 	case err == nil:
+		_ = faults.Point("sched.after_offer_commit_before_send")
 		s.Channels.Wake(p.lease.Host)
 	case errors.Is(err, ports.ErrDeviceTaken):
 		s.fleet.refused() // they stay occupied here until they are read again
@@ -221,15 +221,28 @@ func leased(j jobs.Snapshot, l jobs.Lease) bool {
 // Sweep does what time alone brings: jobs expire, uploads never come, hosts are lost.
 // One replica at a time does it.
 func (s *Service) Sweep(ctx context.Context) error {
-	ticker := time.NewTicker(min(tick, max(s.settings.LeaseTTL/4, 50*time.Millisecond)))
+	every := min(tick, max(s.settings.LeaseTTL/4, 50*time.Millisecond))
+	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for {
 		s.warn("jobs cannot be expired", s.expire(ctx))
-		s.warn("lost hosts cannot be looked for", s.findLost(ctx))
+		err := s.findLost(ctx)
+		if err != nil {
+			s.steady = s.Clock.Now()
+		}
+		s.warn("lost hosts cannot be looked for", err)
+		before := s.Clock.Now()
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
+		}
+		if waited := s.Clock.Now().Sub(before); waited < 0 || waited > every+s.settings.LeaseTTL/2 {
+			// The clock was set, or this process stood still: what happened before is of
+			// another time.
+			s.Log.Warn("the clock jumped: no host is held to what it said before", "by", waited-every)
+			s.jumped = s.Clock.Now()
+			s.began, s.steady = s.jumped, s.jumped
 		}
 	}
 }
@@ -268,35 +281,28 @@ func (s *Service) expire(ctx context.Context) error {
 // obstacles says in words what keeps the hosts from a job, for the time when it does
 // not wait any more.
 func (s *Service) obstacles(ctx context.Context, j jobs.Snapshot) string {
-	e := s.fleet.explain(s.request(ctx, j))
-	if e.Hosts == 0 {
-		return "; there was no host"
+	if why := s.fleet.explain(s.request(ctx, j)).String(); why != "" {
+		return "; " + why
 	}
-	var parts []string
-	for _, c := range jobs.Constraints {
-		if n := e.By[c]; n > 0 {
-			parts = append(parts, fmt.Sprintf("%s excluded %d", c, n))
-		}
-	}
-	if len(parts) == 0 {
-		return ""
-	}
-	return fmt.Sprintf("; of %d hosts %s", e.Hosts, strings.Join(parts, ", "))
+	return ""
 }
 
-// findLost takes attempts away from hosts that were not heard of for too long. After a
+// findLost takes attempts away from hosts that do not do in time what they have to, and
+// from those that were not heard of for too long. After a
 // start of ours everybody gets a lease's time to come back, and when too many are
 // missing at once the fault is rather ours: then nothing is taken away.
 func (s *Service) findLost(ctx context.Context) error {
 	byHost := map[domain.ID][]jobs.Snapshot{}
-	overdue := s.Clock.Now().Add(-StartBy)
 	err := s.each(ctx, ports.JobFilter{States: []jobs.State{jobs.Assigned, jobs.Running, jobs.Cancelling}}, func(j jobs.Snapshot) error {
-		a := j.Current()
-		if a.AcceptedAt.IsZero() && !a.LeasedAt.After(overdue) {
-			// The order is void by now: the host is connected, and yet did not take it.
-			return s.lose(ctx, j, jobs.ReasonHostError, "the host did not take the job in time")
+		late, err := s.overdue(ctx, j)
+		if err != nil {
+			return err
 		}
-		byHost[a.Host] = append(byHost[a.Host], j)
+		if late != "" {
+			return s.lose(ctx, j, jobs.ReasonHostError, late)
+		}
+		host := j.Current().Host
+		byHost[host] = append(byHost[host], j)
 		return nil
 	})
 	if err != nil || len(byHost) == 0 {
@@ -313,7 +319,11 @@ func (s *Service) findLost(ctx context.Context) error {
 	now := s.Clock.Now()
 	var lost []domain.ID
 	for _, h := range hosts {
-		deadline := heard[h].Add(s.settings.ReassignAfter)
+		last := heard[h]
+		if last.Before(s.jumped) || last.After(now) {
+			last = s.jumped // the agent, too, counts from a moment before and stops in time
+		}
+		deadline := last.Add(s.settings.ReassignAfter)
 		if grace := s.began.Add(s.settings.LeaseTTL); deadline.Before(grace) {
 			deadline = grace
 		}
@@ -335,21 +345,6 @@ func (s *Service) findLost(ctx context.Context) error {
 	return nil
 }
 
-// lose takes an attempt away, unless it ended meanwhile.
-func (s *Service) lose(ctx context.Context, j jobs.Snapshot, reason jobs.Reason, detail string) error {
-	accepted := j.Current().AcceptedAt
-	_, err := s.update(ctx, j.ID, func(fresh *jobs.Job) error {
-		if a := snapshotAttempt(fresh); a == nil || !a.AcceptedAt.Equal(accepted) {
-			return jobs.ErrStale // it was accepted at this moment
-		}
-		return fresh.Lose(j.Attempt(), reason, detail, s.Clock.Now())
-	})
-	if errors.Is(err, jobs.ErrStale) {
-		return nil
-	}
-	return err
-}
-
 // Subscribe registers the reactions of jobs to events.
 func (s *Service) Subscribe(bus ports.Bus) {
 	bus.Subscribe(archiveReader, s.archiveEnded, jobs.EventSucceeded, jobs.EventFailed, jobs.EventCancelled, jobs.EventLost)
@@ -361,5 +356,14 @@ func (s *Service) archiveEnded(ctx context.Context, e domain.Event) error {
 	if err := json.Unmarshal(e.Data, &h); err != nil || h.Attempt == 0 {
 		return err
 	}
-	return s.archive(ctx, Ref{e.Key, h.Attempt})
+	log, err := s.archive(ctx, Ref{e.Key, h.Attempt})
+	if err != nil || e.Type == jobs.EventSucceeded {
+		return err
+	}
+	// One that was taken from its host has had nobody who said how long its log is.
+	_, err = s.update(ctx, e.Key, func(j *jobs.Job) error { return j.LogKept(h.Attempt, log.Size, log.SHA256) })
+	if errors.Is(err, jobs.ErrLogKnown) {
+		return nil
+	}
+	return err
 }

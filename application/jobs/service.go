@@ -12,6 +12,7 @@ import (
 	"github.com/peergpu/peergpu/domain"
 	"github.com/peergpu/peergpu/domain/jobs"
 	"github.com/peergpu/peergpu/ports"
+	"github.com/peergpu/peergpu/tests/faults"
 )
 
 // Settings are the operator's choices about jobs.
@@ -20,11 +21,14 @@ type Settings struct {
 	LeaseTTL      time.Duration // without a heartbeat: the host is unreachable
 	ReassignAfter time.Duration // without a heartbeat: its attempts go to others
 	UploadTTL     time.Duration // in which a pending job's bundle has to come
+	OrphanAge     time.Duration // after which an object that no job needs is removed
 	LogBytes      int64         // of one attempt; the agent cuts with a marker
 	ArtifactBytes int64         // of one attempt
 	ArtifactFiles int           // of one attempt
 	BundleBytes   int64         // of a ZIP
 	PIDs          int           // processes and threads of one job
+	// CheckImage refuses, as Invalid, an image that hosts are not to fetch.
+	CheckImage func(image string) error
 }
 
 // Deps is what the use cases need of the world.
@@ -35,6 +39,7 @@ type Deps struct {
 	Logs      ports.Logs
 	Artifacts ports.Artifacts
 	Blobs     ports.Blobs
+	BlobIndex ports.BlobIndex
 	Bundles   ports.Bundles
 	Offers    ports.Offers
 	Funds     ports.Funds
@@ -52,13 +57,17 @@ type Service struct {
 	fleet    *fleet
 	books    *books
 	recent   *recent
+	tally    tally
 	began    time.Time
-	handles  sync.Map // account → its handle, which never changes
+	jumped   time.Time // when the clock was set last; the sweep's alone
+	steady   time.Time // since when storage has answered without a break; the sweep's alone
+	handles  sync.Map  // account → its handle, which never changes
 }
 
 // New makes the use cases. Load has to run before the first of them.
 func New(d Deps, s Settings) *Service {
-	return &Service{Deps: d, settings: s, fleet: newFleet(), books: newBooks(), recent: newRecent(), began: d.Clock.Now()}
+	now := d.Clock.Now()
+	return &Service{Deps: d, settings: s, fleet: newFleet(), books: newBooks(), recent: newRecent(), began: now, steady: now}
 }
 
 // Settings tells the operator's choices.
@@ -86,8 +95,17 @@ func UpdateOf(j jobs.Snapshot) Update {
 	}
 }
 
-// announce tells those who watch a job that it changed.
-func (s *Service) announce(j jobs.Snapshot) {
+// RenterTopic is where changes of all jobs of a renter are published live, as JSON of
+// Update.
+func RenterTopic(renter domain.ID) string { return "jobs-of:" + renter.String() }
+
+// HostsTopic is where ids of an owner's hosts are published live that got or gave back
+// a job: 16 bytes each.
+func HostsTopic(owner domain.ID) string { return "busy-of:" + owner.String() }
+
+// announce tells those who watch a job, all jobs of its renter, or the hosts that have
+// or had it, what it was and is.
+func (s *Service) announce(before, j jobs.Snapshot) {
 	s.recent.put(j)
 	data, err := json.Marshal(UpdateOf(j))
 	if err != nil {
@@ -95,6 +113,23 @@ func (s *Service) announce(j jobs.Snapshot) {
 		return
 	}
 	s.Live.Publish(JobTopic(j.ID), data)
+	s.Live.Publish(RenterTopic(j.Renter), data)
+	was, is := active(before), active(j)
+	if was == nil || is == nil || was.Number != is.Number {
+		for _, a := range []*jobs.Attempt{was, is} {
+			if a != nil {
+				s.Live.Publish(HostsTopic(a.HostOwner), a.Host[:])
+			}
+		}
+	}
+}
+
+// active is the attempt that holds devices; nil: none.
+func active(j jobs.Snapshot) *jobs.Attempt {
+	if a := j.Current(); a != nil && a.Active() {
+		return a
+	}
+	return nil
 }
 
 // update changes a job and lets everything follow that depends on it: devices that it
@@ -108,6 +143,9 @@ func (s *Service) update(ctx context.Context, id domain.ID, change func(*jobs.Jo
 	if err != nil {
 		s.recover(ctx, err, before)
 		return after, err
+	}
+	if before.State.Active() && after.State == jobs.Queued {
+		_ = faults.Point("lost.after_mark_before_requeue")
 	}
 	s.follow(ctx, before, after)
 	return after, nil
@@ -140,7 +178,7 @@ func (s *Service) follow(ctx context.Context, before, after jobs.Snapshot) {
 		s.fleet.unpark(id)
 	}
 	if after.Version != before.Version {
-		s.announce(after)
+		s.announce(before, after)
 	}
 }
 

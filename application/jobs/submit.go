@@ -10,6 +10,7 @@ import (
 	"github.com/peergpu/peergpu/domain"
 	"github.com/peergpu/peergpu/domain/jobs"
 	"github.com/peergpu/peergpu/ports"
+	"github.com/peergpu/peergpu/tests/faults"
 )
 
 // EnvValue is an environment variable as the renter gives it. It is sealed before it
@@ -48,37 +49,10 @@ func (s *Service) Submit(ctx context.Context, who domain.Actor, sub Submission) 
 	return s.create(ctx, who, sub, nil)
 }
 
-// Rerun submits the same job again. Its bundle is used again, and the versions are
-// linked.
-func (s *Service) Rerun(ctx context.Context, who domain.Actor, id domain.ID, idem jobs.Idempotency) (Submitted, error) {
-	if err := who.Require(domain.RoleRenter, domain.ScopeJobsWrite); err != nil {
-		return Submitted{}, err
-	}
-	if known, err := s.repeated(ctx, who, idem); err != nil || known != nil {
-		return s.again(ctx, known, err)
-	}
-	old, err := s.Jobs.Get(ctx, id, who.User)
-	if err != nil {
-		return Submitted{}, err
-	}
-	if old.Spec.Source.Kind == jobs.SourceBundle {
-		// A job that waits for its bundle has the key already.
-		_, err := s.Blobs.Stat(ctx, old.Bundle.Key)
-		if domain.KindOf(err) == domain.KindNotFound || old.Bundle.Key == "" {
-			return Submitted{}, domain.Conflict("no_bundle", "the bundle of that job was never uploaded, or is gone")
-		}
-		if err != nil {
-			return Submitted{}, err
-		}
-	}
-	env, err := s.unseal(old)
-	if err != nil {
-		return Submitted{}, err
-	}
-	return s.create(ctx, who, Submission{Spec: old.Spec, Env: env, Idempotency: idem}, &old)
-}
-
 func (s *Service) create(ctx context.Context, who domain.Actor, sub Submission, rerun *jobs.Snapshot) (Submitted, error) {
+	if err := s.check(sub.Spec.WithDefaults()); err != nil {
+		return Submitted{}, err
+	}
 	now := s.Clock.Now()
 	draft := jobs.Draft{
 		ID: s.IDs.New(), Renter: who.User, Spec: sub.Spec, Currency: s.settings.Currency,
@@ -119,18 +93,23 @@ func (s *Service) create(ctx context.Context, who domain.Actor, sub Submission, 
 		}
 	}
 	stored, err := s.enqueue(ctx, j.Snapshot(), func(hold domain.Micros, lease *jobs.Lease) (jobs.Snapshot, error) {
-		// Built anew for each try, because its events are handed over with it.
-		j, err := jobs.New(draft, now)
-		if err == nil && bundle.Key != "" {
-			err = j.Fill(bundle)
+		for {
+			// Built anew for each try, because its events are handed over with it.
+			j, err := jobs.New(draft, now)
+			if err == nil && bundle.Key != "" {
+				err = j.Fill(bundle)
+			}
+			if err == nil {
+				err = start(j, hold, lease, now)
+			}
+			if err == nil {
+				err = s.Jobs.Add(ctx, j)
+			}
+			if !errors.Is(err, ports.ErrVersionTaken) {
+				return added(j), err
+			}
+			draft.RunVersion++ // the same job is being run again by another request
 		}
-		if err == nil {
-			err = start(j, hold, lease, now)
-		}
-		if err == nil {
-			err = s.Jobs.Add(ctx, j)
-		}
-		return j.Snapshot(), err
 	})
 	if err == nil {
 		return Submitted{Job: stored}, nil
@@ -148,6 +127,34 @@ func (s *Service) create(ctx context.Context, who domain.Actor, sub Submission, 
 		return Submitted{Job: *known}, nil
 	}
 	return Submitted{}, err
+}
+
+// check tells everything that is wrong with the meaning of a spec, and with where its
+// images come from.
+func (s *Service) check(spec jobs.Spec) error {
+	err := spec.Check()
+	if spec.Image == "" && spec.Source.Image == "" {
+		return err
+	}
+	var wrong domain.Problems
+	var known *domain.Error
+	if errors.As(err, &known) {
+		wrong = known.Fields
+	}
+	for _, at := range [][2]string{{"/source/image", spec.Source.Image}, {"/image", spec.Image}} {
+		var refused *domain.Error
+		if at[1] != "" && errors.As(s.settings.CheckImage(at[1]), &refused) {
+			wrong.Add(at[0], refused.Code, refused.Detail)
+		}
+	}
+	return wrong.Err("invalid_job", "the job cannot run as described")
+}
+
+// added is a job as Jobs.Add stored it.
+func added(j *jobs.Job) jobs.Snapshot {
+	s := j.Snapshot()
+	s.Version = 1
+	return s
 }
 
 // again answers a repeated request like the first one.
@@ -189,6 +196,7 @@ func (s *Service) enqueue(ctx context.Context, draft jobs.Snapshot, store func(d
 	if hold, err = s.Funds.Hold(ctx, draft.ID, draft.Renter, hold); err != nil {
 		return jobs.Snapshot{}, err
 	}
+	_ = faults.Point("submit.after_hold")
 	var stored jobs.Snapshot
 	var lease *jobs.Lease
 	for try := 0; ; try++ {
@@ -196,12 +204,16 @@ func (s *Service) enqueue(ctx context.Context, draft jobs.Snapshot, store func(d
 		if try < leaseTries {
 			if l, ok := s.fleet.reserve(draft.ID, request); ok {
 				lease = &l
+				_ = faults.Point("sched.after_reserve")
 			}
 		}
 		if stored, err = store(hold, lease); !errors.Is(err, ports.ErrDeviceTaken) {
 			break
 		}
 		s.fleet.refused() // the devices stay occupied here until they are read again
+	}
+	if err == nil {
+		err = faults.Point("submit.after_insert")
 	}
 	if err != nil {
 		stored, err = s.outcome(ctx, draft, err)
@@ -218,7 +230,8 @@ func (s *Service) enqueue(ctx context.Context, draft jobs.Snapshot, store func(d
 	case jobs.Queued:
 		s.fleet.park(draft.ID, request, draft.CreatedAt)
 	}
-	s.announce(stored)
+	s.announce(draft, stored)
+	_ = faults.Point("submit.after_outbox")
 	return stored, nil
 }
 
@@ -250,18 +263,10 @@ func (s *Service) holdFor(j jobs.Snapshot, r jobs.Request) (domain.Micros, error
 	}
 	price := j.Spec.Needs.MaxPrice
 	if price == 0 {
-		dearest, ok := s.fleet.dearest(r)
-		if !ok {
-			return 0, &domain.Error{
-				Kind: domain.KindInvalid, Code: "no_price",
-				Detail: "no host fits now, so there is no price to hold the money by",
-				Fields: []domain.Field{{
-					Pointer: "/limits/max_cost_micros", Code: "required",
-					Detail: "set limits.max_cost_micros or needs.max_price_micros to let the job wait",
-				}},
-			}
+		var err error
+		if price, err = s.fleet.dearest(r); err != nil {
+			return 0, err
 		}
-		price = dearest
 	}
 	return domain.Cost(price, j.Spec.Needs.GPUs, limits.MaxRuntime.Milliseconds()), nil
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -83,7 +84,7 @@ func TestABundleComesByASignedUpload(t *testing.T) {
 		assert.Equal(t, "no_bundle", domain.CodeOf(err))
 		status, _ := m.Send(*got.Upload, bytes.NewReader(goodZip[1:]))
 		assert.Equal(t, http.StatusBadRequest, status, "other bytes than announced")
-		_, err = m.Jobs.Rerun(t.Context(), ada, got.Job.ID, domainjobs.Idempotency{})
+		_, err = m.Jobs.Rerun(t.Context(), ada, got.Job.ID, nil, domainjobs.Idempotency{})
 		assert.Equal(t, "no_bundle", domain.CodeOf(err), "there is nothing to run again")
 		status, _ = m.Send(*got.Upload, bytes.NewReader(goodZip))
 		require.Equal(t, http.StatusCreated, status)
@@ -134,6 +135,7 @@ func TestAnUploadThatIsNoGoodBundleEndsTheJob(t *testing.T) {
 		j := m.Job(got.Job.ID)
 		assert.Equal(t, domainjobs.Failed, j.State)
 		assert.Equal(t, domainjobs.ReasonBadBundle, j.Reason)
+		assert.Equal(t, 1, strings.Count(j.Detail, "not_a_zip"), j.Detail)
 		stands(t, m, j.Bundle.Key, false)
 	})
 }
@@ -209,7 +211,7 @@ func TestARepeatedRequestFindsTheFirstJob(t *testing.T) {
 		other.Idempotency.Request = "b"
 		_, err = m.Jobs.Submit(t.Context(), ada, other)
 		assert.Equal(t, "key_reused", domain.CodeOf(err))
-		_, err = m.Jobs.Rerun(t.Context(), ada, first.Job.ID, other.Idempotency)
+		_, err = m.Jobs.Rerun(t.Context(), ada, first.Job.ID, nil, other.Idempotency)
 		assert.Equal(t, "key_reused", domain.CodeOf(err))
 		hers, err := m.Jobs.Submit(t.Context(), eve, sub)
 		require.NoError(t, err)
@@ -373,7 +375,7 @@ func TestAPendingJobKeepsItsHoldUntilItIsQueuedOrEnds(t *testing.T) {
 		assert.Equal(t, market.DefaultPrice, j.Hold)
 		assert.Equal(t, j.Hold, m.Balance(ada).Held)
 		assert.Equal(t, 30*time.Minute, j.Attempts[0].MaxRuntime, "it never costs more than was held")
-		h.Take().Run(0, time.Hour)
+		h.Take().Run(0, 40*time.Minute)
 		synctest.Wait()
 		assert.Equal(t, market.DefaultPrice, m.Job(j.ID).Cost())
 		assert.Equal(t, market.DefaultPrice*9/10, m.Balance(bob).Pending)
@@ -417,5 +419,31 @@ func TestUploadedTwiceAtOnceIsQueuedOnce(t *testing.T) {
 		assert.Equal(t, j.Hold, m.Balance(ada).Held)
 		assert.Len(t, m.Jobs.Busy(devicesOf(t, m, h)...), 1)
 		assert.Len(t, h.Orders(), 1)
+	})
+}
+
+func TestAnImageComesFromARegistryThatIsAllowed(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := market.Open(t, market.Options{})
+		ada := m.Person("ada", 100*market.Dollar)
+		spec := patient()
+		spec.Source = domainjobs.Source{Kind: domainjobs.SourceImage, Image: "192.168.1.1:5000/x"}
+		spec.Image, spec.Limits.MaxRuntime = "Not an image", -1
+		_, submitted := m.Jobs.Submit(t.Context(), ada, submission(spec))
+		_, estimated := m.Jobs.Estimate(t.Context(), ada, spec)
+		for _, err := range []error{submitted, estimated} {
+			var refused *domain.Error
+			require.ErrorAs(t, err, &refused)
+			assert.Equal(t, "invalid_job", refused.Code)
+			var got []string
+			for _, f := range refused.Fields {
+				got = append(got, f.Pointer+" "+f.Code)
+			}
+			assert.Equal(t, []string{"/limits/max_runtime_s out_of_range", "/source/image registry_not_allowed", "/image invalid_image"}, got)
+		}
+		spec = patient()
+		spec.Source = domainjobs.Source{Kind: domainjobs.SourceImage, Image: "ghcr.io/ada/train:1"}
+		_, err := m.Jobs.Submit(t.Context(), ada, submission(spec))
+		assert.NoError(t, err)
 	})
 }

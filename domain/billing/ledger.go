@@ -60,6 +60,7 @@ type Transaction struct {
 	Key      string // unique: what it is posted for, such as settle:<job>
 	Currency string // ISO 4217
 	Job      domain.ID
+	Host     domain.ID // that a settlement pays for; zero for all others
 	Memo     string
 	At       time.Time
 	Entries  []Entry
@@ -179,15 +180,16 @@ func Release(job, renter domain.ID, held domain.Micros) Transaction {
 
 // Settlement is the end of a job in money.
 type Settlement struct {
-	Job, Renter, HostOwner domain.ID
-	Held, Amount           domain.Micros
-	Fee                    FeeBasis
+	Job, Renter     domain.ID
+	Host, HostOwner domain.ID
+	Held, Amount    domain.Micros
+	Fee             FeeBasis
 }
 
 // Settle pays host and platform out of the hold and gives the rest back.
 func Settle(s Settlement) Transaction {
 	fee, host := s.Fee.Split(s.Amount)
-	return Transaction{Kind: KindSettle, Key: SettleKey(s.Job), Job: s.Job, Entries: []Entry{
+	return Transaction{Kind: KindSettle, Key: SettleKey(s.Job), Job: s.Job, Host: s.Host, Entries: []Entry{
 		{Hold(s.Renter), -s.Held}, {HostPending(s.HostOwner), host}, {PlatformFee, fee}, {Wallet(s.Renter), s.Held - s.Amount},
 	}}
 }

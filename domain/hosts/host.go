@@ -4,6 +4,8 @@
 package hosts
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"regexp"
 	"slices"
 	"time"
@@ -141,6 +143,12 @@ func Register(r Registration, now time.Time) (*Host, error) {
 	return h, nil
 }
 
+// Thumbprint names a host's public key (RFC 7638, SHA-256, base64url).
+func Thumbprint(key []byte) string {
+	sum := sha256.Sum256([]byte(`{"crv":"Ed25519","kty":"OKP","x":"` + base64.RawURLEncoding.EncodeToString(key) + `"}`))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
 // Restore makes an aggregate of what storage kept.
 func Restore(s Snapshot) *Host { return &Host{s: s} }
 
@@ -160,17 +168,30 @@ func (h *Host) note(event string, now time.Time, detail string) {
 	})
 }
 
+// What a host is told that may not connect. Its agent reacts to the codes.
+var (
+	ErrSuspended = domain.NewError(domain.KindForbidden, "host_suspended", "the host is suspended")
+	ErrRetired   = domain.NewError(domain.KindForbidden, "host_removed", "the host was removed by its owner")
+)
+
+// Admit says why the host may not connect; nil means that it may.
+func (s Snapshot) Admit() error {
+	switch s.Standing {
+	case Suspended:
+		return ErrSuspended
+	case Retired:
+		return ErrRetired
+	case Pending, Active:
+	}
+	return nil
+}
+
 // Connect begins a session and returns its epoch, which fences every older session.
 func (h *Host) Connect(now time.Time) (int64, error) {
-	switch h.s.Standing {
-	case Suspended:
-		return 0, domain.Forbidden("the host is suspended")
-	case Retired:
-		return 0, domain.Forbidden("the host was removed by its owner")
-	case Pending:
-		h.s.Standing = Active
-	case Active:
+	if err := h.s.Admit(); err != nil {
+		return 0, err
 	}
+	h.s.Standing = Active
 	h.s.Epoch++
 	h.s.SeenAt = now
 	h.note(EventConnected, now, "")
@@ -308,10 +329,10 @@ func (h *Host) Retire(now time.Time) error {
 
 // Judge counts an attempt that ended: without fault of the host, or with. by is the
 // event that says so; the latest of them are remembered, so that one that is delivered
-// twice counts once.
-func (h *Host) Judge(by domain.ID, ok bool) {
+// twice counts once. It says whether it counted.
+func (h *Host) Judge(by domain.ID, ok bool) (counted bool) {
 	if slices.Contains(h.s.Judged, by) {
-		return
+		return false
 	}
 	h.s.Judged = append(slices.Clone(h.s.Judged), by)
 	h.s.Judged = h.s.Judged[max(0, len(h.s.Judged)-judgedKept):]
@@ -320,13 +341,23 @@ func (h *Host) Judge(by domain.ID, ok bool) {
 		h.s.Succeeded++
 	}
 	h.touch()
+	return true
 }
 
-// Measure takes a measured bandwidth into a moving average of weight one quarter.
-func (h *Host) Measure(mbps int64) {
-	if mbps <= 0 {
+// The measures of a fetch. A small one tells how long connecting takes, not how fast the
+// line is; and an agent's word lifts its host above no line that there is.
+const (
+	leastMeasured = 1 << 20 // bytes
+	fastestMbps   = 100_000
+)
+
+// Measure takes the bandwidth of a fetch into a moving average of weight one quarter.
+// Too small a fetch changes nothing.
+func (h *Host) Measure(bytes int64, took time.Duration) {
+	if bytes < leastMeasured || took <= 0 {
 		return
 	}
+	mbps := int64(min(max(1, float64(bytes)*8/float64(max(1, took.Microseconds()))), fastestMbps))
 	if h.s.BandwidthMbps == 0 {
 		h.s.BandwidthMbps = mbps
 	} else {

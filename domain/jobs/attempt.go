@@ -62,6 +62,9 @@ const (
 // Active says that the attempt still holds its devices.
 func (a Attempt) Active() bool { return a.Outcome == OutcomeActive }
 
+// Counts says that what the attempt leaves is the job's: it was neither lost nor declined.
+func (a Attempt) Counts() bool { return a.Outcome != OutcomeLost && a.Outcome != OutcomeDeclined }
+
 // DeviceIDs lists the devices that the attempt holds or held.
 func (a Attempt) DeviceIDs() []domain.ID {
 	ids := make([]domain.ID, len(a.Devices))
@@ -90,6 +93,14 @@ func (a *Attempt) bill() {
 	ran = max(0, min(ran, a.MaxRuntime))
 	a.Billable = ran.Truncate(time.Millisecond)
 	a.Amount = domain.Cost(a.HourlyPrice, 1, a.Billable.Milliseconds())
+}
+
+// ranBy is how long the attempt has run at a moment.
+func (a Attempt) ranBy(now time.Time) time.Duration {
+	if a.StartedAt.IsZero() {
+		return 0
+	}
+	return now.Sub(a.StartedAt)
 }
 
 // SoFar is what the attempt would be billed if it ended at a moment; of one that has
@@ -127,6 +138,16 @@ type Result struct {
 	LogSHA256          string
 	PeakMemory         int64
 	CPUTime            time.Duration
+	Fetched            int64         // bytes of bundle and inputs
+	FetchTook          time.Duration // by the agent's clock
+	Files              []File        // the results that it says it delivered
+}
+
+// File is a result as its host tells of it.
+type File struct {
+	Path   string // below the working folder, with slashes
+	Size   int64  // bytes
+	SHA256 string // hexadecimal
 }
 
 // Progress is what happens within a state.

@@ -113,6 +113,10 @@ func (s Snapshot) Current() *Attempt {
 // Attempt is the number of the latest attempt; 0 before the first.
 func (s Snapshot) Attempt() int { return len(s.Attempts) }
 
+// Queued says that the job was queued at some time: that its bundle was checked, and its
+// money held.
+func (s Snapshot) Queued() bool { return !s.QueuedAt.IsZero() }
+
 // Cost is what the job costs so far; it is fixed when an attempt ends.
 func (s Snapshot) Cost() domain.Micros {
 	var sum domain.Micros
@@ -145,6 +149,9 @@ type Happening struct {
 	Hold        domain.Micros `json:"hold,omitempty"`
 	Terminal    bool          `json:"terminal,omitempty"`
 	Losses      int           `json:"losses,omitempty"`
+	// What the host fetched, in bytes, and how long that took: of finished attempts alone.
+	Fetched int64 `json:"fetched,omitempty"`
+	FetchMS int64 `json:"fetch_ms,omitempty"`
 }
 
 // move takes one step of the table and records it.
@@ -235,8 +242,17 @@ func (j *Job) Cancel(reason Reason, now time.Time) error {
 		return domain.Conflict("already_finished", "the job is %s already", j.s.State)
 	}
 	j.s.Reason, j.s.Detail = reason, ""
+	if to == Cancelling {
+		j.s.Attempts = slices.Clone(j.s.Attempts)
+		a := j.s.Current()
+		a.MaxRuntime = min(a.MaxRuntime, a.ranBy(now)+StopWithin)
+	}
 	return j.move(to, now, Happening{})
 }
+
+// StopWithin is how long the process of a job may go on after a cancel: ten seconds of
+// grace, and some to hear of it. A host that takes longer is not paid for it.
+const StopWithin = 12 * time.Second
 
 // Expire fails a job that no host took within its max_wait_s, or whose bundle never
 // came. why adds what kept the hosts from it.

@@ -186,52 +186,6 @@ func TestRepeatedReportsChangeNothing(t *testing.T) {
 	assert.Empty(t, j.Facts())
 }
 
-func TestALostHostCostsNothingAndTheThirdLossFailsTheJob(t *testing.T) {
-	t.Parallel()
-	j := running(t)
-	for loss := 1; loss <= 3; loss++ {
-		require.NoError(t, j.Lose(loss, jobs.ReasonHostLost, "", at(float64(100*loss))))
-		s := j.Snapshot()
-		assert.Equal(t, loss, s.Losses)
-		assert.Zero(t, s.Cost())
-		if loss < 3 {
-			assert.Equal(t, jobs.Queued, s.State)
-			assert.Contains(t, s.Avoid, s.Attempts[loss-1].Host)
-			require.NoError(t, j.Lease(lease(domain.ID{byte(10 + loss)}), at(float64(100*loss+1))))
-		}
-	}
-	assert.Equal(t, jobs.Failed, j.Snapshot().State)
-	assert.Equal(t, jobs.ReasonHostLost, j.Snapshot().Reason)
-}
-
-func TestADeclineDoesNotCountAsALoss(t *testing.T) {
-	t.Parallel()
-	j := assigned(t)
-	for n := 1; n <= 5; n++ {
-		host := j.Snapshot().Attempts[n-1].Host
-		require.NoError(t, j.Decline(host, n, "policy", at(5)))
-		require.NoError(t, j.Lease(lease(domain.ID{byte(20 + n)}), at(6)))
-	}
-	s := j.Snapshot()
-	assert.Zero(t, s.Losses)
-	assert.Equal(t, 6, s.Attempt())
-	assert.Len(t, s.Avoid, 5)
-}
-
-func TestAHostThatDeclinedIsAskedAgainAfterAPauseThatGrows(t *testing.T) {
-	t.Parallel()
-	j := assigned(t)
-	require.NoError(t, j.Decline(hostA, 1, "busy", at(10)))
-	waitUntil := j.Snapshot().WaitUntil
-	assert.Equal(t, []domain.ID{hostA}, j.Snapshot().Declined(at(39)))
-	assert.Empty(t, j.Snapshot().Declined(at(40)))
-	require.NoError(t, j.Lease(lease(hostA), at(41)))
-	require.NoError(t, j.Decline(hostA, 2, "busy", at(42)))
-	assert.Equal(t, []domain.ID{hostA}, j.Snapshot().Declined(at(101)))
-	assert.Empty(t, j.Snapshot().Declined(at(102)))
-	assert.Equal(t, waitUntil, j.Snapshot().WaitUntil, "being offered does not prolong the wait")
-}
-
 func TestCancelIsImmediateWithoutAHostAndPassesThroughCancellingWithOne(t *testing.T) {
 	t.Parallel()
 	j, err := jobs.New(draft(), epoch)
@@ -252,6 +206,31 @@ func TestCancelIsImmediateWithoutAHostAndPassesThroughCancellingWithOne(t *testi
 	assert.Equal(t, domain.Micros(11_000), s.Cost(), "the renter's cancel pays the host for the time run")
 	err = j.Cancel(jobs.ReasonCancelledByRenter, at(30))
 	assert.NoError(t, err)
+}
+
+func TestAHostThatGoesOnAfterACancelIsPaidForTwelveSecondsMore(t *testing.T) {
+	t.Parallel()
+	j := running(t) // since 10
+	require.NoError(t, j.Cancel(jobs.ReasonCancelledByRenter, at(20)))
+	e := jobs.Exit{Code: code(143), Reason: jobs.ReasonCancelledByRenter, Ran: 50 * time.Second}
+	require.NoError(t, j.Exit(hostA, 1, e, at(60)))
+	require.NoError(t, j.Finish(hostA, 1, jobs.Result{Exit: e}, at(61)))
+	a := j.Snapshot().Current()
+	assert.Equal(t, at(20).Sub(a.StartedAt)+jobs.StopWithin, a.Billable)
+}
+
+func TestWhatIsTheRentersByTheWordOfTheHostAloneIsTheHosts(t *testing.T) {
+	t.Parallel()
+	for _, reason := range []jobs.Reason{jobs.ReasonCancelledByRenter, jobs.ReasonTimeout} {
+		j := running(t)
+		e := jobs.Exit{Code: code(143), Reason: reason, Ran: time.Second}
+		require.NoError(t, j.Exit(hostA, 1, e, at(12)))
+		require.NoError(t, j.Finish(hostA, 1, jobs.Result{Exit: e}, at(13)))
+		s := j.Snapshot()
+		assert.Equal(t, jobs.Queued, s.State)
+		assert.Equal(t, jobs.ReasonHostError, s.Current().Reason)
+		assert.Zero(t, s.Cost())
+	}
 }
 
 func TestAnAdminsCancelAndALostHostWhileCancellingCostTheRenterNothing(t *testing.T) {

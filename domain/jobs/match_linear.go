@@ -1,8 +1,10 @@
 package jobs
 
 import (
+	"fmt"
 	"math/bits"
 	"slices"
+	"strings"
 
 	"github.com/peergpu/peergpu/domain"
 )
@@ -100,11 +102,10 @@ type Exclusions struct {
 	Hosts int // all that are known
 	Fits  int // that could run it now, avoided ones included
 
-	// By counts the hosts that a constraint excludes all alone, so that a host counts
-	// under each that does. Zero counts are left out. A host with fewer devices than
-	// asked for counts under gpus, and under another constraint only if that refuses
-	// one of the devices that there are. Two special counts: combination, the hosts
-	// that only several constraints together exclude, and avoided, which are in Fits.
+	// By counts the hosts that a constraint excludes all alone, each under the first of
+	// Constraints that does: one whose model is wrong does not count as busy. Zero counts
+	// are left out. Two special counts: combination, the hosts that only several
+	// constraints together exclude, and avoided, which are in Fits.
 	By map[Constraint]int
 
 	// Cheapest and Dearest are the least and the greatest price per GPU-hour among the
@@ -140,28 +141,11 @@ func (e *Exclusions) count(slots []*Slot, r *Request) {
 			refused[bits.TrailingZeros32(uint32(set))]++
 		}
 	}
-	excluded := false
-	exclude := func(why Constraint) {
+	if why := excludes(slots, r, &refused); why != "" {
 		e.By[why]++
-		excluded = true
-	}
-	if !r.HostPin.IsZero() && r.HostPin != slots[0].HostID {
-		exclude(ConstraintHostID)
-	}
-	if r.declinedBy(slots[0].HostID) {
-		exclude(ConstraintDeclined)
-	}
-	if len(slots) < k {
-		exclude(ConstraintGPUs)
-	}
-	for i, n := range refused {
-		if len(slots)-n < min(k, len(slots)) {
-			exclude(perSlot[i])
-		}
+		return
 	}
 	switch {
-	case excluded:
-		return
 	case fitting < k:
 		e.By[ConstraintCombination]++
 		return
@@ -173,4 +157,46 @@ func (e *Exclusions) count(slots []*Slot, r *Request) {
 	}
 	e.Fits++
 	e.Dearest = max(e.Dearest, most)
+}
+
+// excludes is the first constraint that alone keeps a host from a request, if one does,
+// given how many of its slots each refuses.
+func excludes(slots []*Slot, r *Request, refused *[len(perSlot)]int) Constraint {
+	k := r.Needs.count()
+	switch host := slots[0].HostID; {
+	case !r.HostPin.IsZero() && r.HostPin != host:
+		return ConstraintHostID
+	case r.declinedBy(host):
+		return ConstraintDeclined
+	case len(slots) < k:
+		return ConstraintGPUs
+	}
+	for i, n := range refused {
+		if len(slots)-n < k {
+			return perSlot[i]
+		}
+	}
+	return ""
+}
+
+// String says what keeps the hosts from a request, such as "of 5 hosts, gpu_model
+// excludes 3, busy excludes 2"; empty when nothing does.
+func (e Exclusions) String() string {
+	if e.Hosts == 0 {
+		return "no host is known"
+	}
+	var parts []string
+	for _, c := range Constraints {
+		if n := e.By[c]; n > 0 && c != ConstraintAvoided {
+			parts = append(parts, fmt.Sprintf("%s excludes %d", c, n))
+		}
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	hosts := "hosts"
+	if e.Hosts == 1 {
+		hosts = "host"
+	}
+	return fmt.Sprintf("of %d %s, %s", e.Hosts, hosts, strings.Join(parts, ", "))
 }

@@ -197,7 +197,7 @@ func TestEachConstraintCountsTheHostsThatItExcludesAlone(t *testing.T) {
 	}
 }
 
-func TestAHostCountsUnderEachConstraintThatExcludesIt(t *testing.T) {
+func TestAHostCountsUnderTheConstraintThatTellsMost(t *testing.T) {
 	t.Parallel()
 	slots := []jobs.Slot{
 		with(offered(1, 1, 200_000), func(s *jobs.Slot) { s.Occupied, s.GPUModel = true, "H100" }),
@@ -211,11 +211,35 @@ func TestAHostCountsUnderEachConstraintThatExcludesIt(t *testing.T) {
 	assert.Equal(t, jobs.Exclusions{
 		Hosts: 4, Fits: 2, Cheapest: 200_000, Dearest: 350_000,
 		By: map[jobs.Constraint]int{
-			jobs.ConstraintGPUModel: 1, jobs.ConstraintBusy: 1,
-			jobs.ConstraintCombination: 1, jobs.ConstraintAvoided: 1,
+			jobs.ConstraintGPUModel: 1, jobs.ConstraintCombination: 1, jobs.ConstraintAvoided: 1,
 		},
 	}, e)
+	assert.Equal(t, "of 4 hosts, gpu_model excludes 1, combination excludes 1", e.String())
 	for constraint := range e.By {
 		assert.Contains(t, jobs.Constraints, constraint)
 	}
+
+	wrong := with(offered(1, 1, 200_000), func(s *jobs.Slot) { s.Trusted, s.Listed, s.Online, s.Occupied = true, false, false, true })
+	r := jobs.Request{HostPin: hostID(2), Declined: []domain.ID{hostID(1)}, Needs: jobs.Needs{GPUs: 2, GPUModel: "H100", MaxPrice: 1}}
+	for _, c := range []struct {
+		first jobs.Constraint
+		mend  func()
+	}{
+		{jobs.ConstraintHostID, func() { r.HostPin = hostID(1) }},
+		{jobs.ConstraintDeclined, func() { r.Declined = nil }},
+		{jobs.ConstraintGPUs, func() { r.Needs.GPUs = 1 }},
+		{jobs.ConstraintOwner, func() { wrong.Trusted = false }},
+		{jobs.ConstraintUnlisted, func() { wrong.Listed = true }},
+		{jobs.ConstraintGPUModel, func() { r.Needs.GPUModel = "" }},
+		{jobs.ConstraintPrice, func() { r.Needs.MaxPrice = 0 }},
+		{jobs.ConstraintOffline, func() { wrong.Online = true }},
+		{jobs.ConstraintBusy, func() { wrong.Occupied = false }},
+	} {
+		e := jobs.Explain([]jobs.Slot{wrong}, r)
+		assert.Equal(t, map[jobs.Constraint]int{c.first: 1}, e.By)
+		assert.Equal(t, "of 1 host, "+string(c.first)+" excludes 1", e.String())
+		c.mend()
+	}
+	assert.Empty(t, jobs.Explain([]jobs.Slot{wrong}, r).String())
+	assert.Equal(t, "no host is known", jobs.Explain(nil, r).String())
 }

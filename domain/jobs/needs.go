@@ -14,7 +14,7 @@ type Needs struct {
 	GPUModel  string        // the canonical name, as in Slot.GPUModel; empty: any
 	MinVRAMMB int64         // MiB on each of the GPUs
 	MemoryMB  int64         // MiB of main memory
-	DiskMB    int64         // MiB of disk
+	DiskMB    int64         // MiB of disk; 0: DefaultDiskMB, or the slots' share if that is less
 	CPUMilli  int64         // thousandths of a CPU
 	Tags      []string      // every one of them must be among the slot's
 	Region    string        // exactly this one
@@ -22,6 +22,11 @@ type Needs struct {
 	Isolation Isolation     // at least this strong
 	MaxPrice  domain.Micros // per GPU-hour; 0: any
 }
+
+// DefaultDiskMB is the disk, in MiB, of a job that names none. It holds the largest
+// bundle unpacked; results are bounded by it too, because delivering them keeps the
+// GPUs and is not billed.
+const DefaultDiskMB = 10 << 10
 
 // count is the number of slots that the job takes.
 func (n *Needs) count() int { return max(n.GPUs, 1) }

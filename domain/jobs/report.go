@@ -65,6 +65,9 @@ func (j *Job) Exit(host domain.ID, attempt int, e Exit, now time.Time) error {
 	if err != nil || !a.ExitedAt.IsZero() {
 		return err
 	}
+	if a.StartedAt.IsZero() {
+		return domain.Invalid("contradiction", "what ended has begun before")
+	}
 	a.ExitedAt, a.ExitCode, a.AgentRan = now, e.Code, max(0, e.Ran)
 	a.Reason, a.Detail = e.Reason, e.Detail
 	j.s.Phase = Progress{Name: PhaseUploading}
@@ -86,6 +89,9 @@ func (j *Job) Finish(host domain.ID, attempt int, r Result, now time.Time) error
 		r.Reason, ruling = ReasonFundsExhausted, Rulings[ReasonFundsExhausted]
 		r.Detail = Rulings[ReasonFundsExhausted].Explanation
 	}
+	if untrue := j.belied(a, r); untrue != "" {
+		r.Reason, ruling, r.Detail = ReasonHostError, Rulings[ReasonHostError], untrue
+	}
 	success := r.Reason == "" && j.s.State != Cancelling
 	if success && (r.Code == nil || *r.Code != 0 || a.StartedAt.IsZero()) {
 		return domain.Invalid("contradiction", "a success has an exit code of 0 and a start")
@@ -95,22 +101,61 @@ func (j *Job) Finish(host domain.ID, attempt int, r Result, now time.Time) error
 	if a.ExitedAt.IsZero() && !a.StartedAt.IsZero() {
 		a.ExitedAt, a.ExitCode, a.AgentRan = now, r.Code, max(0, r.Ran)
 	}
+	h := Happening{Fetched: max(0, r.Fetched), FetchMS: max(0, r.FetchTook.Milliseconds())}
 	switch {
 	case j.s.State == Cancelling:
-		return j.end(Cancelled, OutcomeCancelled, j.s.Reason, r.Detail, now)
+		return j.end(Cancelled, OutcomeCancelled, j.s.Reason, r.Detail, now, h)
 	case ruling.Retried:
 		return j.giveBack(r.Reason, r.Detail, now)
 	case success:
-		return j.end(Succeeded, OutcomeSucceeded, "", r.Detail, now)
+		return j.end(Succeeded, OutcomeSucceeded, "", r.Detail, now, h)
 	}
-	return j.end(Failed, OutcomeFailed, r.Reason, r.Detail, now)
+	return j.end(Failed, OutcomeFailed, r.Reason, r.Detail, now, h)
+}
+
+// belied says what contradicts a reason that would be the renter's; nothing is well.
+func (j *Job) belied(a *Attempt, r Result) string {
+	ran := r.Ran
+	if !a.ExitedAt.IsZero() {
+		ran = a.AgentRan
+	}
+	switch {
+	case j.s.State == Cancelling:
+	case r.Reason == ReasonCancelledByRenter:
+		return "the host reported a cancel that nobody asked for"
+	case (r.Reason == ReasonTimeout || r.Reason == ReasonFundsExhausted) && ran < a.MaxRuntime-time.Second:
+		return "the host reported that the job's time was up, before it was"
+	}
+	return ""
+}
+
+// ErrLogKnown says that there is nothing to add to what is known of a log.
+var ErrLogKnown = domain.Conflict("log_known", "size and sum of the log are known")
+
+// LogKept notes what is kept of the log of an attempt that ended without its host's word.
+// Its lines stay uncounted.
+func (j *Job) LogKept(attempt int, bytes int64, sum string) error {
+	if attempt < 1 || attempt > len(j.s.Attempts) || bytes == 0 {
+		return ErrLogKnown
+	}
+	if a := j.s.Attempts[attempt-1]; a.Active() || a.LogSHA256 != "" {
+		return ErrLogKnown
+	}
+	j.s.Attempts = slices.Clone(j.s.Attempts)
+	a := &j.s.Attempts[attempt-1]
+	a.LogBytes, a.LogSHA256 = bytes, sum
+	return nil
 }
 
 // Decline returns a job that the host's own policy refuses. It does not count as a
-// loss.
+// loss, unless the host had taken the job before.
 func (j *Job) Decline(host domain.ID, attempt int, detail string, now time.Time) error {
-	if _, err := j.held(host, attempt); err != nil {
+	a, err := j.held(host, attempt)
+	if err != nil {
 		return err
+	}
+	if !a.AcceptedAt.IsZero() {
+		return j.giveBack(ReasonHostError, "the host refused the job after it had taken it", now)
 	}
 	return j.giveBack(ReasonRejected, detail, now)
 }
@@ -136,7 +181,7 @@ func (j *Job) giveBack(reason Reason, detail string, now time.Time) error {
 			// Nobody can say how long it ran, and that is not the renter's doing.
 			a.ExitedAt, a.AgentRan = now, 0
 		}
-		return j.end(Cancelled, OutcomeCancelled, j.s.Reason, detail, now)
+		return j.end(Cancelled, OutcomeCancelled, j.s.Reason, detail, now, Happening{})
 	}
 	ruling := Rulings[reason]
 	if ruling.AvoidsHost && !slices.Contains(j.s.Avoid, a.Host) {
@@ -148,7 +193,7 @@ func (j *Job) giveBack(reason Reason, detail string, now time.Time) error {
 		outcome = OutcomeLost
 	}
 	if j.s.Losses >= MaxLosses {
-		return j.end(Failed, outcome, reason, detail, now)
+		return j.end(Failed, outcome, reason, detail, now, Happening{})
 	}
 	a.Outcome, a.Reason, a.Detail, a.EndedAt = outcome, reason, detail, now
 	a.bill()
@@ -160,7 +205,7 @@ func (j *Job) giveBack(reason Reason, detail string, now time.Time) error {
 }
 
 // end closes the attempt, bills it and ends the job.
-func (j *Job) end(to State, outcome Outcome, reason Reason, detail string, now time.Time) error {
+func (j *Job) end(to State, outcome Outcome, reason Reason, detail string, now time.Time, h Happening) error {
 	if _, err := transition(j.s.State, to); err != nil {
 		return err
 	}
@@ -168,5 +213,5 @@ func (j *Job) end(to State, outcome Outcome, reason Reason, detail string, now t
 	a.Outcome, a.Reason, a.Detail, a.EndedAt = outcome, reason, detail, now
 	a.bill()
 	j.s.Reason, j.s.Detail = reason, detail
-	return j.move(to, now, Happening{})
+	return j.move(to, now, h)
 }

@@ -44,10 +44,15 @@ func (s *Slot) ownerOnly() bool { return s.Trusted || s.Isolation.strength() == 
 // Constraint names a reason for which a host does not run a job.
 type Constraint string
 
-// The constraints, in the order in which they are shown.
+// The constraints, in the order in which they are shown: what most tells first, because a
+// host counts under the first that excludes it.
 const (
-	ConstraintHostID    Constraint = "host_id" // another host was asked for
-	ConstraintGPUs      Constraint = "gpus"    // fewer devices than asked for
+	ConstraintHostID Constraint = "host_id" // another host was asked for
+	// ConstraintDeclined: refused the job a moment ago and is not asked now.
+	ConstraintDeclined  Constraint = "declined"
+	ConstraintGPUs      Constraint = "gpus"       // fewer devices than asked for
+	ConstraintOwner     Constraint = "owner_only" // trusted mode, and another's job
+	ConstraintUnlisted  Constraint = "unlisted"
 	ConstraintGPUModel  Constraint = "gpu_model"
 	ConstraintVRAM      Constraint = "vram"
 	ConstraintCPUs      Constraint = "cpus"
@@ -57,32 +62,28 @@ const (
 	ConstraintRegion    Constraint = "region"
 	ConstraintVerified  Constraint = "verified"
 	ConstraintIsolation Constraint = "isolation"
-	ConstraintOwner     Constraint = "owner_only" // trusted mode, and another's job
-	ConstraintPrice     Constraint = "price"      // dearer than the maximum
-	ConstraintUnlisted  Constraint = "unlisted"
+	ConstraintPrice     Constraint = "price" // dearer than the maximum
 	ConstraintOffline   Constraint = "offline"
 	ConstraintBusy      Constraint = "busy"
 	// ConstraintCombination: each constraint leaves devices enough, all together do not.
 	ConstraintCombination Constraint = "combination"
-	// ConstraintDeclined: refused the job a moment ago and is not asked now.
-	ConstraintDeclined Constraint = "declined"
 	// ConstraintAvoided: fits, but lost the job before and is taken last.
 	ConstraintAvoided Constraint = "avoided"
 )
 
 // Constraints lists them all, in the order in which they are shown.
-var Constraints = []Constraint{
-	ConstraintHostID, ConstraintGPUs, ConstraintGPUModel, ConstraintVRAM, ConstraintCPUs,
-	ConstraintMemory, ConstraintDisk, ConstraintTags, ConstraintRegion, ConstraintVerified,
-	ConstraintIsolation, ConstraintOwner, ConstraintPrice, ConstraintUnlisted,
-	ConstraintOffline, ConstraintBusy, ConstraintDeclined, ConstraintCombination, ConstraintAvoided,
-}
+var Constraints = slices.Concat(
+	[]Constraint{ConstraintHostID, ConstraintDeclined, ConstraintGPUs}, perSlot[:],
+	[]Constraint{ConstraintCombination, ConstraintAvoided},
+)
 
 // refusals is a set of constraints, one bit each.
 type refusals uint32
 
 const (
-	refusesModel refusals = 1 << iota
+	refusesOwner refusals = 1 << iota
+	refusesUnlisted
+	refusesModel
 	refusesVRAM
 	refusesCPUs
 	refusesMemory
@@ -91,18 +92,16 @@ const (
 	refusesRegion
 	refusesVerified
 	refusesIsolation
-	refusesOwner
 	refusesPrice
-	refusesUnlisted
 	refusesOffline
 	refusesBusy
 )
 
 // perSlot names the bits of refusals, from the lowest.
 var perSlot = [...]Constraint{
-	ConstraintGPUModel, ConstraintVRAM, ConstraintCPUs, ConstraintMemory, ConstraintDisk,
-	ConstraintTags, ConstraintRegion, ConstraintVerified, ConstraintIsolation,
-	ConstraintOwner, ConstraintPrice, ConstraintUnlisted, ConstraintOffline, ConstraintBusy,
+	ConstraintOwner, ConstraintUnlisted, ConstraintGPUModel, ConstraintVRAM, ConstraintCPUs, ConstraintMemory,
+	ConstraintDisk, ConstraintTags, ConstraintRegion, ConstraintVerified, ConstraintIsolation,
+	ConstraintPrice, ConstraintOffline, ConstraintBusy,
 }
 
 // refuses tells every constraint for which the slot cannot be one of the slots of a

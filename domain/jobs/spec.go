@@ -193,9 +193,7 @@ func (s Spec) Check() error {
 		}
 		seen[e.Name] = true
 	}
-	if s.Funding == FundingCard {
-		p.Add("/funding", "not_offered", "this installation takes prepaid credit only")
-	}
+	s.checkOffered(&p)
 	return p.Err("invalid_job", "the job cannot run as described")
 }
 
@@ -245,19 +243,28 @@ func (s Spec) checkNeeds(p *domain.Problems) {
 	}
 }
 
+// checkOffered refuses what the format has a place for and no host can do yet: a job
+// that ran without it would not be what was asked for.
+func (s Spec) checkOffered(p *domain.Problems) {
+	if len(s.Inputs) > 0 {
+		p.Add("/inputs", "not_offered", "nothing can be mounted yet: put what the job reads into its bundle")
+	}
+	if s.Checkpoint != "" {
+		p.Add("/checkpoint", "not_offered", "checkpoints are not kept yet: leave it out, and a job whose host is lost begins anew")
+	}
+	if s.Public != nil {
+		p.Add("/public", "not_offered", "results are not published yet: leave it out, and download them from the job")
+	}
+	if s.Funding == FundingCard {
+		p.Add("/funding", "not_offered", "this installation takes prepaid credit only")
+	}
+}
+
 func (s Spec) checkPaths(p *domain.Problems) {
 	for i, glob := range s.Outputs {
 		if _, err := path.Match(strings.ReplaceAll(glob, "**", "*"), ""); err != nil || !LocalPath(glob) {
 			p.Add(pointer("/outputs", i, ""), "invalid", "a glob below the working folder, such as outputs/**")
 		}
-	}
-	for i, in := range s.Inputs {
-		if !LocalPath(in.Path) {
-			p.Add(pointer("/inputs", i, "path"), "invalid", "a path below the working folder")
-		}
-	}
-	if s.Checkpoint != "" && !LocalPath(s.Checkpoint) {
-		p.Add("/checkpoint/path", "invalid", "a path below the working folder")
 	}
 }
 

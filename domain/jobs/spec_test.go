@@ -31,8 +31,8 @@ func TestEveryWrongFieldIsNamed(t *testing.T) {
 		Needs:   jobs.Needs{GPUs: 17, MemoryMB: -1, CPUMilli: -1},
 		Network: jobs.Network{Mode: jobs.NetworkProxy},
 		Limits:  jobs.Limits{MaxRuntime: time.Millisecond, MaxWait: 1000 * time.Hour, MaxCost: -1},
-		Outputs: []string{"../x", "ok/**", "[a"}, Inputs: []jobs.Input{{Path: "/etc"}}, Checkpoint: "a/../../b",
-		Funding: jobs.FundingCard,
+		Outputs: []string{"../x", "ok/**", "[a"}, Inputs: []jobs.Input{{Path: "/etc"}}, Checkpoint: "ckpt",
+		Public: &jobs.Public{Name: "digits"}, Funding: jobs.FundingCard,
 	}
 	var e *domain.Error
 	require.ErrorAs(t, s.Check(), &e)
@@ -42,8 +42,9 @@ func TestEveryWrongFieldIsNamed(t *testing.T) {
 	}
 	assert.Equal(t, []string{
 		"/name", "/command/0", "/network/allow", "/needs/gpus", "/needs/cpus", "/needs/memory_mb",
-		"/outputs/0", "/outputs/2", "/inputs/0/path", "/checkpoint/path",
-		"/limits/max_runtime_s", "/limits/max_wait_s", "/limits/max_cost_micros", "/env/0/name", "/env/2/name", "/funding",
+		"/outputs/0", "/outputs/2",
+		"/limits/max_runtime_s", "/limits/max_wait_s", "/limits/max_cost_micros", "/env/0/name", "/env/2/name",
+		"/inputs", "/checkpoint", "/public", "/funding",
 	}, pointers)
 }
 

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"mime/multipart"
@@ -43,6 +44,45 @@ func (e AttemptOutcome) Valid() bool {
 	case AttemptOutcomeLost:
 		return true
 	case AttemptOutcomeSucceeded:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for OAuthProvider.
+const (
+	OAuthProviderGithub OAuthProvider = "github"
+	OAuthProviderGoogle OAuthProvider = "google"
+)
+
+// Valid indicates whether the value is a known member of the OAuthProvider enum.
+func (e OAuthProvider) Valid() bool {
+	switch e {
+	case OAuthProviderGithub:
+		return true
+	case OAuthProviderGoogle:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for SignUp.
+const (
+	SignUpClosed     SignUp = "closed"
+	SignUpInvitation SignUp = "invitation"
+	SignUpOpen       SignUp = "open"
+)
+
+// Valid indicates whether the value is a known member of the SignUp enum.
+func (e SignUp) Valid() bool {
+	switch e {
+	case SignUpClosed:
+		return true
+	case SignUpInvitation:
+		return true
+	case SignUpOpen:
 		return true
 	default:
 		return false
@@ -493,6 +533,21 @@ func (e TopUpState) Valid() bool {
 	}
 }
 
+// Defines values for WSResource.
+const (
+	WSResourceMe WSResource = "me"
+)
+
+// Valid indicates whether the value is a known member of the WSResource enum.
+func (e WSResource) Valid() bool {
+	switch e {
+	case WSResourceMe:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for Side.
 const (
 	SideHost   Side = "host"
@@ -634,6 +689,27 @@ type ArtifactList struct {
 // AttemptOutcome How an attempt ended. `active`: it has not.
 type AttemptOutcome string
 
+// AuthProviders How one can sign in.
+type AuthProviders struct {
+	// Demo The well-known accounts of the demo. Absent elsewhere.
+	Demo DemoSignIn `json:"demo,omitempty,omitzero"`
+
+	// Oauth Other services whose accounts are taken, in the order to show them.
+	Oauth []OAuthProvider `json:"oauth"`
+
+	// Password With e-mail address and password.
+	Password bool `json:"password"`
+
+	// SignUp Who may open an account. `open`: everybody. `invitation`: who was invited. `closed`: nobody.
+	SignUp SignUp `json:"sign_up"`
+}
+
+// OAuthProvider A service.
+type OAuthProvider string
+
+// SignUp Who may open an account. `open`: everybody. `invitation`: who was invited. `closed`: nobody.
+type SignUp string
+
 // BillingAccount The balances of an account.
 type BillingAccount struct {
 	// AvailableMicros Earnings that can be paid out.
@@ -650,6 +726,12 @@ type BillingAccount struct {
 	// HeldMicros Credit that is set aside for jobs that have not ended.
 	HeldMicros int64 `json:"held_micros"`
 
+	// MaxTopUpMicros The most that can be bought at once.
+	MaxTopUpMicros int64 `json:"max_top_up_micros"`
+
+	// MinTopUpMicros The least that can be bought at once.
+	MinTopUpMicros int64 `json:"min_top_up_micros"`
+
 	// Payments Who moves the money. `sandbox`: nobody; credit is play money.
 	Payments PaymentsMode `json:"payments"`
 
@@ -662,6 +744,24 @@ type PaymentsMode string
 
 // Cause Whose doing the end was; it decides who pays. `none`: it simply ended.
 type Cause string
+
+// CheapestOffer The cheapest offer of a model that has a free GPU.
+type CheapestOffer struct {
+	// GPUModel As the catalogue names it.
+	GPUModel string `json:"gpu_model"`
+
+	// GPUsFree Free GPUs of this model on all hosts together.
+	GPUsFree int `json:"gpus_free"`
+
+	// Host A host, in short.
+	Host HostRef `json:"host"`
+
+	// PriceMicros Price per GPU-hour.
+	PriceMicros int64 `json:"price_micros"`
+
+	// VRAMMB MB of memory per GPU.
+	VRAMMB int64 `json:"vram_mb"`
+}
 
 // Choice The sum by which a host was chosen: effective cost = hourly price × (expected run + fetch) ÷ success
 // rate. The least wins.
@@ -713,6 +813,27 @@ type Credentials struct {
 //
 // Example: USD
 type Currency = string
+
+// DemoAccount An account of the demo.
+type DemoAccount struct {
+	// Email What to sign in with.
+	Email string `json:"email"`
+
+	// Name What others see.
+	Name string `json:"name"`
+
+	// Role What an account may do. A new account is renter and host.
+	Role Role `json:"role"`
+}
+
+// DemoSignIn The well-known accounts of the demo. Absent elsewhere.
+type DemoSignIn struct {
+	// Accounts The accounts, to offer one click each.
+	Accounts []DemoAccount `json:"accounts"`
+
+	// Password The password of all of them.
+	Password string `json:"password"`
+}
 
 // Device A GPU of a host, and the slot that is rented with it.
 type Device struct {
@@ -771,8 +892,89 @@ type DeviceChange struct {
 // Example: dev_0190a1b2c3d47e5f8a9b0c1d2e3f4a5b
 type DeviceID = string
 
+// DeviceLoad The load of a GPU at a moment.
+type DeviceLoad struct {
+	// DeviceID A device: one GPU of a host.
+	//
+	// Example: dev_0190a1b2c3d47e5f8a9b0c1d2e3f4a5b
+	DeviceID DeviceID `json:"device_id"`
+
+	// MemoryUsedMB MB of its memory in use.
+	MemoryUsedMB int64 `json:"memory_used_mb"`
+
+	// PowerW Watts. Absent: the driver does not tell.
+	PowerW int `json:"power_w,omitempty,omitzero"`
+
+	// TemperatureC Degrees Celsius. Absent: the driver does not tell.
+	TemperatureC int `json:"temperature_c,omitempty,omitzero"`
+
+	// UtilizationPercent Share of the time in which it worked.
+	UtilizationPercent int `json:"utilization_percent"`
+}
+
 // DeviceStatus `available`: can be rented now. `busy`: a job has it. `unlisted`: its owner does not offer it. `offline`: the host is not connected, or the GPU not there.
 type DeviceStatus string
+
+// DeviceTelemetry The load of a GPU over time.
+type DeviceTelemetry struct {
+	// DeviceID A device: one GPU of a host.
+	//
+	// Example: dev_0190a1b2c3d47e5f8a9b0c1d2e3f4a5b
+	DeviceID DeviceID `json:"device_id"`
+
+	// Samples Oldest first.
+	Samples []LoadSample `json:"samples"`
+}
+
+// Earned A sum of settlements.
+type Earned struct {
+	// FeeMicros The platform's share.
+	FeeMicros int64 `json:"fee_micros"`
+
+	// GrossMicros What the renters paid.
+	GrossMicros int64 `json:"gross_micros"`
+
+	// Jobs Jobs that were settled.
+	Jobs int64 `json:"jobs"`
+
+	// NetMicros The host's share: gross less fee.
+	NetMicros int64 `json:"net_micros"`
+}
+
+// Earnings What was earned, by day and in all.
+type Earnings struct {
+	// Currency The installation's currency (ISO 4217) that the amounts beside it are in.
+	//
+	// Example: USD
+	Currency Currency `json:"currency"`
+
+	// Days As many as were asked for, those without earnings too; today first.
+	Days []EarningsDay `json:"days"`
+
+	// FeeBPS The platform's share of what is settled from now on, in hundredths of a percent; 1000 is 10 %.
+	FeeBPS int `json:"fee_bps"`
+
+	// Total A sum of settlements.
+	Total Earned `json:"total"`
+}
+
+// EarningsDay The settlements of a day.
+type EarningsDay struct {
+	// Date The day, in UTC.
+	Date openapi_types.Date `json:"date"`
+
+	// FeeMicros The platform's share.
+	FeeMicros int64 `json:"fee_micros"`
+
+	// GrossMicros What the renters paid.
+	GrossMicros int64 `json:"gross_micros"`
+
+	// Jobs Jobs that were settled.
+	Jobs int64 `json:"jobs"`
+
+	// NetMicros The host's share: gross less fee.
+	NetMicros int64 `json:"net_micros"`
+}
 
 // EnrollmentToken Adds one host to the account.
 type EnrollmentToken struct {
@@ -809,7 +1011,7 @@ type Estimate struct {
 	// Example: USD
 	Currency Currency `json:"currency"`
 
-	// Exclusions How many hosts each constraint excludes.
+	// Exclusions How many hosts each constraint excludes; each host counts once.
 	Exclusions []Exclusion `json:"exclusions"`
 
 	// ExpectedCostMicros What it should cost where it would run now: the price for the expected run. Absent: none fits.
@@ -839,10 +1041,10 @@ type Estimate struct {
 
 // Exclusion A constraint, and how many hosts it excludes.
 type Exclusion struct {
-	// Constraint `host_id`, `gpus`, `gpu_model`, `vram`, `cpus`, `memory`, `disk`, `tags`, `region`, `verified`, `isolation`, `owner_only`, `price`, `unlisted`, `offline`, `busy`, `combination` (only several together) or `avoided` (lost or declined the job before; taken last).
+	// Constraint `host_id`, `declined` (refused the job a moment ago), `gpus`, `owner_only`, `unlisted`, `gpu_model`, `vram`, `cpus`, `memory`, `disk`, `tags`, `region`, `verified`, `isolation` (an image, or a network other than none, needs a container), `price`, `offline`, `busy`, `combination` (only several together) or `avoided` (lost or declined the job before; taken last).
 	Constraint string `json:"constraint"`
 
-	// Hosts How many hosts it excludes all alone.
+	// Hosts How many hosts it excludes all alone. Each counts under the first of the constraints, in the order above, that does.
 	Hosts int `json:"hosts"`
 }
 
@@ -857,6 +1059,11 @@ type FacetCount struct {
 
 // Facets What the filters could be set to.
 type Facets struct {
+	// Currency The installation's currency (ISO 4217) that the amounts beside it are in.
+	//
+	// Example: USD
+	Currency Currency `json:"currency"`
+
 	// GPUModel GPU models, most frequent first.
 	GPUModel []FacetCount `json:"gpu_model"`
 
@@ -1236,19 +1443,28 @@ type Job struct {
 	// Artifacts The results of the latest attempt.
 	Artifacts JobArtifacts `json:"artifacts"`
 
+	// AsOf The server's time at which `billable_ms` and `cost_micros` were worked out. While `started_at` is there and `exited_at` is not, both go on growing, the cost by `hourly_price_micros` an hour.
+	AsOf time.Time `json:"as_of"`
+
 	// AssignedAt When the latest attempt's host got it.
 	AssignedAt time.Time `json:"assigned_at,omitempty,omitzero"`
 
 	// Attempt Number of the latest attempt; 0 before the first.
 	Attempt int `json:"attempt"`
 
+	// Attempts All attempts, oldest first.
+	Attempts []JobAttempt `json:"attempts"`
+
 	// BillableMS Milliseconds that are paid, of all attempts; so far, while it runs.
 	BillableMS int64 `json:"billable_ms,omitempty,omitzero"`
+
+	// Bundle The ZIP that the job runs, as it was stored. Absent before it came, and without one.
+	Bundle JobBundle `json:"bundle,omitempty,omitzero"`
 
 	// Cause Whose doing the end was; it decides who pays. `none`: it simply ended.
 	Cause Cause `json:"cause,omitempty,omitzero"`
 
-	// Checkpoint A folder that the next attempt gets back when a host is lost.
+	// Checkpoint A folder that the next attempt gets back when a host is lost. Not offered yet (422 `not_offered`).
 	Checkpoint JobCheckpoint `json:"checkpoint,omitempty,omitzero"`
 
 	// Choice The sum by which a host was chosen: effective cost = hourly price × (expected run + fetch) ÷ success
@@ -1310,7 +1526,7 @@ type Job struct {
 	// Image The image that a bundle runs in. Absent: the installation's default.
 	Image string `json:"image,omitempty,omitzero"`
 
-	// Inputs What is mounted read-only.
+	// Inputs What is mounted read-only. Not offered yet: none can be given.
 	Inputs []JobInput `json:"inputs"`
 
 	// Limits Bounds in time and money.
@@ -1346,7 +1562,7 @@ type Job struct {
 	// Phase What goes on within the state.
 	Phase Phase `json:"phase,omitempty,omitzero"`
 
-	// Public Publishes the results as a model when the job succeeds.
+	// Public Publishes the results as a model when the job succeeds. Not offered yet (422 `not_offered`).
 	Public JobPublic `json:"public,omitempty,omitzero"`
 
 	// QueuedAt When it came into the queue, the latest time.
@@ -1399,7 +1615,69 @@ type JobArtifacts struct {
 	Count int `json:"count"`
 }
 
-// JobCheckpoint A folder that the next attempt gets back when a host is lost.
+// JobAttempt One try of a host to run the job.
+type JobAttempt struct {
+	// AssignedAt When the host got it.
+	AssignedAt time.Time `json:"assigned_at"`
+
+	// Attempt Its number, as `attempt` of logs and events has it.
+	Attempt int `json:"attempt"`
+
+	// BillableMS Milliseconds that are paid; so far, while it runs.
+	BillableMS int64 `json:"billable_ms"`
+
+	// CostMicros What it costs; so far, while it runs. 0 where the renter does not pay.
+	CostMicros int64 `json:"cost_micros"`
+
+	// Devices The GPUs that it held.
+	Devices []JobDevice `json:"devices"`
+
+	// EndedAt When the attempt was over.
+	EndedAt time.Time `json:"ended_at,omitempty,omitzero"`
+
+	// ExitCode Of the command; 128 + n after signal n.
+	ExitCode *int `json:"exit_code,omitempty"`
+
+	// ExitedAt When the command ended.
+	ExitedAt time.Time `json:"exited_at,omitempty,omitzero"`
+
+	// Host A host, in short.
+	Host HostRef `json:"host"`
+
+	// HourlyPriceMicros Price per hour of all its GPUs together.
+	HourlyPriceMicros int64 `json:"hourly_price_micros"`
+
+	// LogBytes Bytes of its log, once it has ended.
+	LogBytes int64 `json:"log_bytes"`
+
+	// Outcome How an attempt ended. `active`: it has not.
+	Outcome AttemptOutcome `json:"outcome"`
+
+	// Reason Why a job or an attempt ended or went back to the queue. Absent after exit code 0. Known values:
+	// `exit_code`, `timeout`, `out_of_memory`, `disk_full`, `command_not_found`, `bad_bundle`,
+	// `artifact_limit`, `no_bundle`, `expired` (no host fitted within max_wait_s), `cancelled_by_renter`,
+	// `cancelled_by_admin`, `host_lost`, `host_reclaimed`, `agent_restarted`, `host_error`, `fetch_failed`,
+	// `upload_failed`, `rejected`, `payment_failed`, `payment_action_needed`, `funds_exhausted`. More may
+	// come.
+	//
+	//
+	// Example: exit_code
+	Reason Reason `json:"reason,omitempty,omitzero"`
+
+	// StartedAt When the command started.
+	StartedAt time.Time `json:"started_at,omitempty,omitzero"`
+}
+
+// JobBundle The ZIP that the job runs, as it was stored. Absent before it came, and without one.
+type JobBundle struct {
+	// SHA256 In hexadecimal. Reruns have that of the first version.
+	SHA256 string `json:"sha256"`
+
+	// Size Bytes.
+	Size int64 `json:"size"`
+}
+
+// JobCheckpoint A folder that the next attempt gets back when a host is lost. Not offered yet (422 `not_offered`).
 type JobCheckpoint struct {
 	// Path The folder, below the working folder.
 	Path string `json:"path"`
@@ -1486,7 +1764,7 @@ type JobEventList struct {
 // Example: job_0190a1b2c3d47e5f8a9b0c1d2e3f4a5b
 type JobID = string
 
-// JobInput Something that exists already and is mounted read-only.
+// JobInput Something that exists already and is mounted read-only. Not offered yet (422 `not_offered`).
 type JobInput struct {
 	// From `model@revision`, an artifact of a job (`art_…`), or an upload.
 	From string `json:"from"`
@@ -1535,7 +1813,7 @@ type JobNeeds struct {
 	// CPUs Logical CPUs in all, at least; to the thousandth.
 	CPUs float64 `json:"cpus,omitempty,omitzero"`
 
-	// DiskMB MB of disk in all, at least. The job is stopped when it writes more.
+	// DiskMB MB of disk in all, at least. The job is stopped when it writes more, and its outputs, holes counted, are not kept when they are larger together. Absent: 10240, or the host's share if that is less.
 	DiskMB int64 `json:"disk_mb,omitempty,omitzero"`
 
 	// GPUModel As the catalogue names it. Absent: any.
@@ -1598,7 +1876,7 @@ type JobPayment struct {
 // PaymentState `authorized`: held. `captured`: settled. `voided`: the hold was released whole. `refunded`: given back after settling. `action`: the bank asks for a confirmation.
 type PaymentState string
 
-// JobPublic Publishes the results as a model when the job succeeds.
+// JobPublic Publishes the results as a model when the job succeeds. Not offered yet (422 `not_offered`).
 type JobPublic struct {
 	// Citation How to cite it.
 	Citation string `json:"citation,omitempty,omitzero"`
@@ -1626,7 +1904,7 @@ type JobPublic struct {
 
 // JobRequest A job that is wanted. A command is needed except with an image, whose own command is the default.
 type JobRequest struct {
-	// Checkpoint A folder that the next attempt gets back when a host is lost.
+	// Checkpoint A folder that the next attempt gets back when a host is lost. Not offered yet (422 `not_offered`).
 	Checkpoint JobCheckpoint `json:"checkpoint,omitempty,omitzero"`
 
 	// Command The program and its arguments. No shell is involved.
@@ -1646,7 +1924,56 @@ type JobRequest struct {
 	// Image With a bundle: the image that it runs in. Absent: the installation's default. Hosts with process isolation alone run it in their own userland.
 	Image string `json:"image,omitempty,omitzero"`
 
-	// Inputs What is mounted read-only.
+	// Inputs What is mounted read-only. Not offered yet: none can be given.
+	Inputs []JobInput `json:"inputs,omitempty,omitzero"`
+
+	// Limits Bounds in time and money.
+	Limits JobLimits `json:"limits,omitempty,omitzero"`
+
+	// Name Shown in lists. Absent: the command.
+	Name string `json:"name,omitempty,omitzero"`
+
+	// Needs What a host must have.
+	Needs JobNeeds `json:"needs,omitempty,omitzero"`
+
+	// Network What the job may reach.
+	Network JobNetwork `json:"network,omitempty,omitzero"`
+
+	// Outputs Globs of the files to keep, below the working folder. Absent: `outputs/**`. They may be as large together as the job's disk, and no larger or more than the installation keeps of a job: 50 GiB and 10000 files, unless its operator set others.
+	//
+	// Example: ["outputs/**"]
+	Outputs []string `json:"outputs,omitempty,omitzero"`
+
+	// Public Publishes the results as a model when the job succeeds. Not offered yet (422 `not_offered`).
+	Public JobPublic `json:"public,omitempty,omitzero"`
+
+	// Source Where the code comes from. Absent, the command runs in the installation's default image.
+	Source JobSource `json:"source,omitempty,omitzero"`
+}
+
+// JobRerun A job that is wanted in place of the one that is run again, with the same source. What is absent has the default of a submit, not the old value.
+type JobRerun struct {
+	// Checkpoint A folder that the next attempt gets back when a host is lost. Not offered yet (422 `not_offered`).
+	Checkpoint JobCheckpoint `json:"checkpoint,omitempty,omitzero"`
+
+	// Command The program and its arguments. No shell is involved.
+	//
+	// Example: ["python3","train.py"]
+	Command []string `json:"command,omitempty,omitzero"`
+
+	// Env All its environment variables.
+	Env []RerunEnvVar `json:"env,omitempty,omitzero"`
+
+	// Funding How the money is held: from prepaid credit, or on a card where the installation takes cards.
+	Funding Funding `json:"funding,omitempty,omitzero"`
+
+	// HostID Only this host.
+	HostID string `json:"host_id,omitempty,omitzero"`
+
+	// Image With a bundle: the image that it runs in. Absent: the installation's default.
+	Image string `json:"image,omitempty,omitzero"`
+
+	// Inputs What is mounted read-only. Not offered yet: none can be given.
 	Inputs []JobInput `json:"inputs,omitempty,omitzero"`
 
 	// Limits Bounds in time and money.
@@ -1666,11 +1993,8 @@ type JobRequest struct {
 	// Example: ["outputs/**"]
 	Outputs []string `json:"outputs,omitempty,omitzero"`
 
-	// Public Publishes the results as a model when the job succeeds.
+	// Public Publishes the results as a model when the job succeeds. Not offered yet (422 `not_offered`).
 	Public JobPublic `json:"public,omitempty,omitzero"`
-
-	// Source Where the code comes from. Absent, the command runs in the installation's default image.
-	Source JobSource `json:"source,omitempty,omitzero"`
 }
 
 // JobSource Where the code comes from. Absent, the command runs in the installation's default image.
@@ -1769,6 +2093,24 @@ type Link struct {
 
 	// URL Where to.
 	URL string `json:"url"`
+}
+
+// LoadSample The load of a GPU at a moment.
+type LoadSample struct {
+	// MemoryUsedMB MB of its memory in use.
+	MemoryUsedMB int64 `json:"memory_used_mb"`
+
+	// PowerW Watts. Absent: the driver does not tell.
+	PowerW int `json:"power_w,omitempty,omitzero"`
+
+	// TemperatureC Degrees Celsius. Absent: the driver does not tell.
+	TemperatureC int `json:"temperature_c,omitempty,omitzero"`
+
+	// Time When the server heard it.
+	Time time.Time `json:"time"`
+
+	// UtilizationPercent Share of the time in which it worked.
+	UtilizationPercent int `json:"utilization_percent"`
 }
 
 // Machine What the agent reports of the machine.
@@ -1889,6 +2231,32 @@ type MarketHost struct {
 
 	// Verified An administrator has verified the host.
 	Verified bool `json:"verified"`
+}
+
+// MarketStats The market in numbers.
+type MarketStats struct {
+	// Cheapest Per GPU model the cheapest offer with a free GPU; the models with the most free GPUs, cheapest first.
+	Cheapest []CheapestOffer `json:"cheapest"`
+
+	// Currency The installation's currency (ISO 4217) that the amounts beside it are in.
+	//
+	// Example: USD
+	Currency Currency `json:"currency"`
+
+	// GPUsFree Those of them that are free now.
+	GPUsFree int `json:"gpus_free"`
+
+	// GPUsOnline GPUs that they offer.
+	GPUsOnline int `json:"gpus_online"`
+
+	// HostsOnline Connected hosts that offer something.
+	HostsOnline int `json:"hosts_online"`
+
+	// JobsSucceeded Jobs that succeeded, ever.
+	JobsSucceeded int64 `json:"jobs_succeeded"`
+
+	// JobsSucceeded24H Those that did in the last 24 hours.
+	JobsSucceeded24H int64 `json:"jobs_succeeded_24h"`
 }
 
 // NewToken A personal access token with its secret, shown this once.
@@ -2150,6 +2518,18 @@ type Reliability struct {
 	RunsOk int64 `json:"runs_ok"`
 }
 
+// RerunEnvVar An environment variable of a job that is run again.
+type RerunEnvVar struct {
+	// Name Letters, digits and underscores, not beginning with a digit.
+	Name string `json:"name"`
+
+	// Secret The value is never shown again. A value that is taken over from a secret stays one.
+	Secret bool `json:"secret,omitempty,omitzero"`
+
+	// Value Its value. Absent: the value that the job has under this name.
+	Value *string `json:"value,omitempty"`
+}
+
 // Role What an account may do. A new account is renter and host.
 type Role string
 
@@ -2181,11 +2561,11 @@ type ShownEnvVar struct {
 	// Name Its name.
 	Name string `json:"name"`
 
-	// Secret The value is not shown.
+	// Secret The value is never shown.
 	Secret bool `json:"secret"`
 
-	// Value Its value. Absent: values are kept encrypted and not shown.
-	Value string `json:"value,omitempty,omitzero"`
+	// Value Its value. Absent: it is secret, or this is a list, or the reader is not the renter.
+	Value *string `json:"value,omitempty"`
 }
 
 // SignedUpload A request that uploads one object without another credential.
@@ -2337,6 +2717,12 @@ type StatementState string
 // Example: ["linux","fast-disk"]
 type Tags = []string
 
+// Telemetry The load of a host's GPUs over time.
+type Telemetry struct {
+	// Items The devices, in the order of the host.
+	Items []DeviceTelemetry `json:"items"`
+}
+
 // Token A personal access token, without its secret.
 type Token struct {
 	// CreatedAt When it was made.
@@ -2417,7 +2803,7 @@ type TopUpState string
 
 // TopUpRequest Credit that is wanted.
 type TopUpRequest struct {
-	// AmountMicros How much, in whole cents: 0.01 to 10,000.00 of the installation's currency; its operator may narrow that.
+	// AmountMicros How much, in whole cents: 0.01 to 10,000.00 of the installation's currency; the account's min_top_up_micros and max_top_up_micros narrow that.
 	AmountMicros int64 `json:"amount_micros"`
 }
 
@@ -2499,17 +2885,21 @@ type WSTicket struct {
 	Ticket string `json:"ticket"`
 }
 
-// WSTicketRequest What a ticket is for.
+// WSTicketRequest What a ticket is for; one of the two.
 type WSTicketRequest struct {
-	// JobID A job.
-	//
-	// Example: job_0190a1b2c3d47e5f8a9b0c1d2e3f4a5b
-	JobID JobID `json:"job_id"`
+	// JobID For `/ws/job/{job_id}` of this job.
+	JobID string `json:"job_id,omitempty,omitzero"`
+
+	// Resource `me`: for `/ws/me`.
+	Resource WSResource `json:"resource,omitempty,omitzero"`
 }
+
+// WSResource `me`: for `/ws/me`.
+type WSResource string
 
 // Waiting Why a queued job waits.
 type Waiting struct {
-	// Exclusions What keeps hosts from running it now; none counts twice for one constraint.
+	// Exclusions What keeps hosts from running it now; each host counts once.
 	Exclusions []Exclusion `json:"exclusions"`
 
 	// Hosts Hosts that are known.
@@ -2538,6 +2928,9 @@ type ByteRange = string
 
 // ClientMark defines model for ClientMark.
 type ClientMark = string
+
+// Days defines model for Days.
+type Days = int
 
 // DevicePath A device: one GPU of a host.
 //
@@ -2640,6 +3033,18 @@ type ListHostsParams struct {
 	After After `form:"after,omitempty" json:"after,omitempty,omitzero"`
 }
 
+// GetEarningsParams defines parameters for GetEarnings.
+type GetEarningsParams struct {
+	// Days How many UTC days, counted back from today.
+	Days Days `form:"days,omitempty" json:"days,omitempty,omitzero"`
+}
+
+// GetHostEarningsParams defines parameters for GetHostEarnings.
+type GetHostEarningsParams struct {
+	// Days How many UTC days, counted back from today.
+	Days Days `form:"days,omitempty" json:"days,omitempty,omitzero"`
+}
+
 // ListHostJobsParams defines parameters for ListHostJobs.
 type ListHostJobsParams struct {
 	// Limit How many items a page has at most.
@@ -2654,7 +3059,13 @@ type ListJobsParams struct {
 	// State States; any of them fits.
 	State []JobState `form:"state,omitempty" json:"state,omitempty,omitzero"`
 
-	// VersionsOf All versions of this job: the first run, its reruns and theirs. Not together with `state`.
+	// Q Text that occurs in the job's name, or the beginning of its id: `job_` and some digits, or at least 8 digits. Case does not matter.
+	Q string `form:"q,omitempty" json:"q,omitempty,omitzero"`
+
+	// HostID Jobs that had an attempt on this host.
+	HostID string `form:"host_id,omitempty" json:"host_id,omitempty,omitzero"`
+
+	// VersionsOf All versions of this job: the first run, its reruns and theirs. Not together with the other filters.
 	VersionsOf string `form:"versions_of,omitempty" json:"versions_of,omitempty,omitzero"`
 
 	// Limit How many items a page has at most.
@@ -2808,6 +3219,9 @@ type CreateJobMultipartRequestBody = JobUpload
 // EstimateJobJSONRequestBody defines body for EstimateJob for application/json ContentType.
 type EstimateJobJSONRequestBody = JobRequest
 
+// RerunJobJSONRequestBody defines body for RerunJob for application/json ContentType.
+type RerunJobJSONRequestBody = JobRerun
+
 // UpdateMeJSONRequestBody defines body for UpdateMe for application/json ContentType.
 type UpdateMeJSONRequestBody = UserChange
 
@@ -2831,6 +3245,9 @@ type ServerInterface interface {
 	// Logout Sign out
 	// (POST /api/auth/logout)
 	Logout(ctx echo.Context, params LogoutParams) error
+	// GetAuthProviders Show how one can sign in
+	// (GET /api/auth/providers)
+	GetAuthProviders(ctx echo.Context) error
 	// RefreshSession Renew the access token
 	// (POST /api/auth/refresh)
 	RefreshSession(ctx echo.Context, params RefreshSessionParams) error
@@ -2852,6 +3269,9 @@ type ServerInterface interface {
 	// ListHosts List one's hosts
 	// (GET /api/hosts)
 	ListHosts(ctx echo.Context, params ListHostsParams) error
+	// GetEarnings Show what one's hosts earned
+	// (GET /api/hosts/earnings)
+	GetEarnings(ctx echo.Context, params GetEarningsParams) error
 	// CreateEnrollmentToken Get a token that adds a host
 	// (POST /api/hosts/enrollment-tokens)
 	CreateEnrollmentToken(ctx echo.Context) error
@@ -2870,9 +3290,15 @@ type ServerInterface interface {
 	// UpdateDevice Change a device
 	// (PATCH /api/hosts/{id}/devices/{device})
 	UpdateDevice(ctx echo.Context, id HostPath, device DevicePath) error
+	// GetHostEarnings Show what a host earned
+	// (GET /api/hosts/{id}/earnings)
+	GetHostEarnings(ctx echo.Context, id HostPath, params GetHostEarningsParams) error
 	// ListHostJobs List what a host ran
 	// (GET /api/hosts/{id}/jobs)
 	ListHostJobs(ctx echo.Context, id HostPath, params ListHostJobsParams) error
+	// GetHostTelemetry Show the load of a host's GPUs
+	// (GET /api/hosts/{id}/telemetry)
+	GetHostTelemetry(ctx echo.Context, id HostPath) error
 	// ListJobs List one's jobs
 	// (GET /api/jobs)
 	ListJobs(ctx echo.Context, params ListJobsParams) error
@@ -2930,6 +3356,9 @@ type ServerInterface interface {
 	// ListOffers Search the GPUs on offer
 	// (GET /api/market/offers)
 	ListOffers(ctx echo.Context, params ListOffersParams) error
+	// GetMarketStats Show the market in numbers
+	// (GET /api/market/stats)
+	GetMarketStats(ctx echo.Context) error
 	// GetMe Show the account
 	// (GET /api/me)
 	GetMe(ctx echo.Context) error
@@ -3025,6 +3454,15 @@ func (w *ServerInterfaceWrapper) Logout(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.Logout(ctx, params)
+	return err
+}
+
+// GetAuthProviders converts echo context to params.
+func (w *ServerInterfaceWrapper) GetAuthProviders(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetAuthProviders(ctx)
 	return err
 }
 
@@ -3206,6 +3644,24 @@ func (w *ServerInterfaceWrapper) ListHosts(ctx echo.Context) error {
 	return err
 }
 
+// GetEarnings converts echo context to params.
+func (w *ServerInterfaceWrapper) GetEarnings(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetEarningsParams
+	// ------------- Optional query parameter "days" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "days", ctx.QueryParams(), &params.Days, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter days: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetEarnings(ctx, params)
+	return err
+}
+
 // CreateEnrollmentToken converts echo context to params.
 func (w *ServerInterfaceWrapper) CreateEnrollmentToken(ctx echo.Context) error {
 	var err error
@@ -3296,6 +3752,31 @@ func (w *ServerInterfaceWrapper) UpdateDevice(ctx echo.Context) error {
 	return err
 }
 
+// GetHostEarnings converts echo context to params.
+func (w *ServerInterfaceWrapper) GetHostEarnings(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id HostPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetHostEarningsParams
+	// ------------- Optional query parameter "days" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "days", ctx.QueryParams(), &params.Days, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter days: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetHostEarnings(ctx, id, params)
+	return err
+}
+
 // ListHostJobs converts echo context to params.
 func (w *ServerInterfaceWrapper) ListHostJobs(ctx echo.Context) error {
 	var err error
@@ -3328,6 +3809,22 @@ func (w *ServerInterfaceWrapper) ListHostJobs(ctx echo.Context) error {
 	return err
 }
 
+// GetHostTelemetry converts echo context to params.
+func (w *ServerInterfaceWrapper) GetHostTelemetry(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id HostPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetHostTelemetry(ctx, id)
+	return err
+}
+
 // ListJobs converts echo context to params.
 func (w *ServerInterfaceWrapper) ListJobs(ctx echo.Context) error {
 	var err error
@@ -3339,6 +3836,20 @@ func (w *ServerInterfaceWrapper) ListJobs(ctx echo.Context) error {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "state", ctx.QueryParams(), &params.State, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter state: %s", err))
+	}
+
+	// ------------- Optional query parameter "q" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "q", ctx.QueryParams(), &params.Q, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter q: %s", err))
+	}
+
+	// ------------- Optional query parameter "host_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "host_id", ctx.QueryParams(), &params.HostID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter host_id: %s", err))
 	}
 
 	// ------------- Optional query parameter "versions_of" -------------
@@ -3873,6 +4384,15 @@ func (w *ServerInterfaceWrapper) ListOffers(ctx echo.Context) error {
 	return err
 }
 
+// GetMarketStats converts echo context to params.
+func (w *ServerInterfaceWrapper) GetMarketStats(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetMarketStats(ctx)
+	return err
+}
+
 // GetMe converts echo context to params.
 func (w *ServerInterfaceWrapper) GetMe(ctx echo.Context) error {
 	var err error
@@ -4019,6 +4539,7 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.POST(options.BaseURL+"/api/agent/token", wrapper.CreateAgentToken, options.OperationMiddlewares["createAgentToken"]...)
 	router.POST(options.BaseURL+"/api/auth/login", wrapper.Login, options.OperationMiddlewares["login"]...)
 	router.POST(options.BaseURL+"/api/auth/logout", wrapper.Logout, options.OperationMiddlewares["logout"]...)
+	router.GET(options.BaseURL+"/api/auth/providers", wrapper.GetAuthProviders, options.OperationMiddlewares["getAuthProviders"]...)
 	router.POST(options.BaseURL+"/api/auth/refresh", wrapper.RefreshSession, options.OperationMiddlewares["refreshSession"]...)
 	router.POST(options.BaseURL+"/api/auth/register", wrapper.Register, options.OperationMiddlewares["register"]...)
 	router.GET(options.BaseURL+"/api/billing/account", wrapper.GetBillingAccount, options.OperationMiddlewares["getBillingAccount"]...)
@@ -4030,7 +4551,10 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/api/hosts/:id", wrapper.GetHost, options.OperationMiddlewares["getHost"]...)
 	router.PATCH(options.BaseURL+"/api/hosts/:id", wrapper.UpdateHost, options.OperationMiddlewares["updateHost"]...)
 	router.PATCH(options.BaseURL+"/api/hosts/:id/devices/:device", wrapper.UpdateDevice, options.OperationMiddlewares["updateDevice"]...)
+	router.GET(options.BaseURL+"/api/hosts/:id/earnings", wrapper.GetHostEarnings, options.OperationMiddlewares["getHostEarnings"]...)
 	router.GET(options.BaseURL+"/api/hosts/:id/jobs", wrapper.ListHostJobs, options.OperationMiddlewares["listHostJobs"]...)
+	router.GET(options.BaseURL+"/api/hosts/:id/telemetry", wrapper.GetHostTelemetry, options.OperationMiddlewares["getHostTelemetry"]...)
+	router.GET(options.BaseURL+"/api/hosts/earnings", wrapper.GetEarnings, options.OperationMiddlewares["getEarnings"]...)
 	router.POST(options.BaseURL+"/api/hosts/enrollment-tokens", wrapper.CreateEnrollmentToken, options.OperationMiddlewares["createEnrollmentToken"]...)
 	router.POST(options.BaseURL+"/api/hosts/register", wrapper.RegisterHost, options.OperationMiddlewares["registerHost"]...)
 	router.GET(options.BaseURL+"/api/jobs", wrapper.ListJobs, options.OperationMiddlewares["listJobs"]...)
@@ -4052,6 +4576,7 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/api/market/gpu-models", wrapper.ListGPUModels, options.OperationMiddlewares["listGPUModels"]...)
 	router.GET(options.BaseURL+"/api/market/hosts/:id", wrapper.GetMarketHost, options.OperationMiddlewares["getMarketHost"]...)
 	router.GET(options.BaseURL+"/api/market/offers", wrapper.ListOffers, options.OperationMiddlewares["listOffers"]...)
+	router.GET(options.BaseURL+"/api/market/stats", wrapper.GetMarketStats, options.OperationMiddlewares["getMarketStats"]...)
 	router.GET(options.BaseURL+"/api/me", wrapper.GetMe, options.OperationMiddlewares["getMe"]...)
 	router.PATCH(options.BaseURL+"/api/me", wrapper.UpdateMe, options.OperationMiddlewares["updateMe"]...)
 	router.GET(options.BaseURL+"/api/tokens", wrapper.ListTokens, options.OperationMiddlewares["listTokens"]...)
@@ -4156,6 +4681,27 @@ func (response Logout204Response) VisitLogoutResponse(w http.ResponseWriter) err
 	w.Header().Set("Set-Cookie", fmt.Sprint(response.Headers.SetCookie))
 	w.WriteHeader(204)
 	return nil
+}
+
+type GetAuthProvidersRequestObject struct {
+}
+
+type GetAuthProvidersResponseObject interface {
+	VisitGetAuthProvidersResponse(w http.ResponseWriter) error
+}
+
+type GetAuthProviders200JSONResponse AuthProviders
+
+func (response GetAuthProviders200JSONResponse) VisitGetAuthProvidersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
 }
 
 type RefreshSessionRequestObject struct {
@@ -4320,6 +4866,28 @@ func (response ListHosts200JSONResponse) VisitListHostsResponse(w http.ResponseW
 	return err
 }
 
+type GetEarningsRequestObject struct {
+	Params GetEarningsParams
+}
+
+type GetEarningsResponseObject interface {
+	VisitGetEarningsResponse(w http.ResponseWriter) error
+}
+
+type GetEarnings200JSONResponse Earnings
+
+func (response GetEarnings200JSONResponse) VisitGetEarningsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type CreateEnrollmentTokenRequestObject struct {
 }
 
@@ -4448,6 +5016,29 @@ func (response UpdateDevice200JSONResponse) VisitUpdateDeviceResponse(w http.Res
 	return err
 }
 
+type GetHostEarningsRequestObject struct {
+	ID     HostPath `json:"id"`
+	Params GetHostEarningsParams
+}
+
+type GetHostEarningsResponseObject interface {
+	VisitGetHostEarningsResponse(w http.ResponseWriter) error
+}
+
+type GetHostEarnings200JSONResponse Earnings
+
+func (response GetHostEarnings200JSONResponse) VisitGetHostEarningsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListHostJobsRequestObject struct {
 	ID     HostPath `json:"id"`
 	Params ListHostJobsParams
@@ -4460,6 +5051,28 @@ type ListHostJobsResponseObject interface {
 type ListHostJobs200JSONResponse HostJobList
 
 func (response ListHostJobs200JSONResponse) VisitListHostJobsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetHostTelemetryRequestObject struct {
+	ID HostPath `json:"id"`
+}
+
+type GetHostTelemetryResponseObject interface {
+	VisitGetHostTelemetryResponse(w http.ResponseWriter) error
+}
+
+type GetHostTelemetry200JSONResponse Telemetry
+
+func (response GetHostTelemetry200JSONResponse) VisitGetHostTelemetryResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
@@ -4871,6 +5484,7 @@ func (response GetJobLogs206TextPlainCharsetUTF8Response) VisitGetJobLogsRespons
 type RerunJobRequestObject struct {
 	ID     JobPath `json:"id"`
 	Params RerunJobParams
+	Body   *RerunJobJSONRequestBody
 }
 
 type RerunJobResponseObject interface {
@@ -4989,6 +5603,27 @@ type ListOffersResponseObject interface {
 type ListOffers200JSONResponse OfferList
 
 func (response ListOffers200JSONResponse) VisitListOffersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetMarketStatsRequestObject struct {
+}
+
+type GetMarketStatsResponseObject interface {
+	VisitGetMarketStatsResponse(w http.ResponseWriter) error
+}
+
+type GetMarketStats200JSONResponse MarketStats
+
+func (response GetMarketStats200JSONResponse) VisitGetMarketStatsResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
@@ -5195,6 +5830,9 @@ type StrictServerInterface interface {
 	// Logout Sign out
 	// (POST /api/auth/logout)
 	Logout(ctx context.Context, request LogoutRequestObject) (LogoutResponseObject, error)
+	// GetAuthProviders Show how one can sign in
+	// (GET /api/auth/providers)
+	GetAuthProviders(ctx context.Context, request GetAuthProvidersRequestObject) (GetAuthProvidersResponseObject, error)
 	// RefreshSession Renew the access token
 	// (POST /api/auth/refresh)
 	RefreshSession(ctx context.Context, request RefreshSessionRequestObject) (RefreshSessionResponseObject, error)
@@ -5216,6 +5854,9 @@ type StrictServerInterface interface {
 	// ListHosts List one's hosts
 	// (GET /api/hosts)
 	ListHosts(ctx context.Context, request ListHostsRequestObject) (ListHostsResponseObject, error)
+	// GetEarnings Show what one's hosts earned
+	// (GET /api/hosts/earnings)
+	GetEarnings(ctx context.Context, request GetEarningsRequestObject) (GetEarningsResponseObject, error)
 	// CreateEnrollmentToken Get a token that adds a host
 	// (POST /api/hosts/enrollment-tokens)
 	CreateEnrollmentToken(ctx context.Context, request CreateEnrollmentTokenRequestObject) (CreateEnrollmentTokenResponseObject, error)
@@ -5234,9 +5875,15 @@ type StrictServerInterface interface {
 	// UpdateDevice Change a device
 	// (PATCH /api/hosts/{id}/devices/{device})
 	UpdateDevice(ctx context.Context, request UpdateDeviceRequestObject) (UpdateDeviceResponseObject, error)
+	// GetHostEarnings Show what a host earned
+	// (GET /api/hosts/{id}/earnings)
+	GetHostEarnings(ctx context.Context, request GetHostEarningsRequestObject) (GetHostEarningsResponseObject, error)
 	// ListHostJobs List what a host ran
 	// (GET /api/hosts/{id}/jobs)
 	ListHostJobs(ctx context.Context, request ListHostJobsRequestObject) (ListHostJobsResponseObject, error)
+	// GetHostTelemetry Show the load of a host's GPUs
+	// (GET /api/hosts/{id}/telemetry)
+	GetHostTelemetry(ctx context.Context, request GetHostTelemetryRequestObject) (GetHostTelemetryResponseObject, error)
 	// ListJobs List one's jobs
 	// (GET /api/jobs)
 	ListJobs(ctx context.Context, request ListJobsRequestObject) (ListJobsResponseObject, error)
@@ -5294,6 +5941,9 @@ type StrictServerInterface interface {
 	// ListOffers Search the GPUs on offer
 	// (GET /api/market/offers)
 	ListOffers(ctx context.Context, request ListOffersRequestObject) (ListOffersResponseObject, error)
+	// GetMarketStats Show the market in numbers
+	// (GET /api/market/stats)
+	GetMarketStats(ctx context.Context, request GetMarketStatsRequestObject) (GetMarketStatsResponseObject, error)
 	// GetMe Show the account
 	// (GET /api/me)
 	GetMe(ctx context.Context, request GetMeRequestObject) (GetMeResponseObject, error)
@@ -5466,6 +6116,29 @@ func (sh *strictHandler) Logout(ctx echo.Context, params LogoutParams) error {
 		return err
 	} else if validResponse, ok := response.(LogoutResponseObject); ok {
 		return validResponse.VisitLogoutResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetAuthProviders operation middleware
+func (sh *strictHandler) GetAuthProviders(ctx echo.Context) error {
+	var request GetAuthProvidersRequestObject
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetAuthProviders(ctx.Request().Context(), request.(GetAuthProvidersRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetAuthProviders")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetAuthProvidersResponseObject); ok {
+		return validResponse.VisitGetAuthProvidersResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
@@ -5689,6 +6362,31 @@ func (sh *strictHandler) ListHosts(ctx echo.Context, params ListHostsParams) err
 	return nil
 }
 
+// GetEarnings operation middleware
+func (sh *strictHandler) GetEarnings(ctx echo.Context, params GetEarningsParams) error {
+	var request GetEarningsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetEarnings(ctx.Request().Context(), request.(GetEarningsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetEarnings")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetEarningsResponseObject); ok {
+		return validResponse.VisitGetEarningsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // CreateEnrollmentToken operation middleware
 func (sh *strictHandler) CreateEnrollmentToken(ctx echo.Context) error {
 	var request CreateEnrollmentTokenRequestObject
@@ -5905,6 +6603,32 @@ func (sh *strictHandler) UpdateDevice(ctx echo.Context, id HostPath, device Devi
 	return nil
 }
 
+// GetHostEarnings operation middleware
+func (sh *strictHandler) GetHostEarnings(ctx echo.Context, id HostPath, params GetHostEarningsParams) error {
+	var request GetHostEarningsRequestObject
+
+	request.ID = id
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetHostEarnings(ctx.Request().Context(), request.(GetHostEarningsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetHostEarnings")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetHostEarningsResponseObject); ok {
+		return validResponse.VisitGetHostEarningsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // ListHostJobs operation middleware
 func (sh *strictHandler) ListHostJobs(ctx echo.Context, id HostPath, params ListHostJobsParams) error {
 	var request ListHostJobsRequestObject
@@ -5925,6 +6649,31 @@ func (sh *strictHandler) ListHostJobs(ctx echo.Context, id HostPath, params List
 		return err
 	} else if validResponse, ok := response.(ListHostJobsResponseObject); ok {
 		return validResponse.VisitListHostJobsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetHostTelemetry operation middleware
+func (sh *strictHandler) GetHostTelemetry(ctx echo.Context, id HostPath) error {
+	var request GetHostTelemetryRequestObject
+
+	request.ID = id
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetHostTelemetry(ctx.Request().Context(), request.(GetHostTelemetryRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetHostTelemetry")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetHostTelemetryResponseObject); ok {
+		return validResponse.VisitGetHostTelemetryResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
@@ -6323,6 +7072,32 @@ func (sh *strictHandler) RerunJob(ctx echo.Context, id JobPath, params RerunJobP
 	request.ID = id
 	request.Params = params
 
+	var body RerunJobJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			return err
+		}
+	} else {
+		request.Body = &body
+	}
+
 	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
 		return sh.ssi.RerunJob(ctx.Request().Context(), request.(RerunJobRequestObject))
 	}
@@ -6459,6 +7234,29 @@ func (sh *strictHandler) ListOffers(ctx echo.Context, params ListOffersParams) e
 		return err
 	} else if validResponse, ok := response.(ListOffersResponseObject); ok {
 		return validResponse.VisitListOffersResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetMarketStats operation middleware
+func (sh *strictHandler) GetMarketStats(ctx echo.Context) error {
+	var request GetMarketStatsRequestObject
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetMarketStats(ctx.Request().Context(), request.(GetMarketStatsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetMarketStats")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetMarketStatsResponseObject); ok {
+		return validResponse.VisitGetMarketStatsResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

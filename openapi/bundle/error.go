@@ -66,12 +66,15 @@ type Error struct {
 	Detail string
 }
 
-// Error gives entry, detail and code in one line.
-func (e *Error) Error() string {
+// Error gives code, entry and detail in one line.
+func (e *Error) Error() string { return string(e.Code) + ": " + e.Sentence() }
+
+// Sentence gives entry and detail, for where the code stands beside it.
+func (e *Error) Sentence() string {
 	if e.Entry == "" {
-		return fmt.Sprintf("bundle: %s (%s)", e.Detail, e.Code)
+		return e.Detail
 	}
-	return fmt.Sprintf("bundle: %s: %s (%s)", e.Entry, e.Detail, e.Code)
+	return e.Entry + ": " + e.Detail
 }
 
 // Is matches another *Error with the same code and either the same entry or none.

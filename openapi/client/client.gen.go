@@ -48,6 +48,45 @@ func (e AttemptOutcome) Valid() bool {
 	}
 }
 
+// Defines values for OAuthProvider.
+const (
+	OAuthProviderGithub OAuthProvider = "github"
+	OAuthProviderGoogle OAuthProvider = "google"
+)
+
+// Valid indicates whether the value is a known member of the OAuthProvider enum.
+func (e OAuthProvider) Valid() bool {
+	switch e {
+	case OAuthProviderGithub:
+		return true
+	case OAuthProviderGoogle:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for SignUp.
+const (
+	SignUpClosed     SignUp = "closed"
+	SignUpInvitation SignUp = "invitation"
+	SignUpOpen       SignUp = "open"
+)
+
+// Valid indicates whether the value is a known member of the SignUp enum.
+func (e SignUp) Valid() bool {
+	switch e {
+	case SignUpClosed:
+		return true
+	case SignUpInvitation:
+		return true
+	case SignUpOpen:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for PaymentsMode.
 const (
 	PaymentsModeSandbox PaymentsMode = "sandbox"
@@ -492,6 +531,21 @@ func (e TopUpState) Valid() bool {
 	}
 }
 
+// Defines values for WSResource.
+const (
+	WSResourceMe WSResource = "me"
+)
+
+// Valid indicates whether the value is a known member of the WSResource enum.
+func (e WSResource) Valid() bool {
+	switch e {
+	case WSResourceMe:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for Side.
 const (
 	SideHost   Side = "host"
@@ -633,6 +687,27 @@ type ArtifactList struct {
 // AttemptOutcome How an attempt ended. `active`: it has not.
 type AttemptOutcome string
 
+// AuthProviders How one can sign in.
+type AuthProviders struct {
+	// Demo The well-known accounts of the demo. Absent elsewhere.
+	Demo DemoSignIn `json:"demo,omitempty,omitzero"`
+
+	// Oauth Other services whose accounts are taken, in the order to show them.
+	Oauth []OAuthProvider `json:"oauth"`
+
+	// Password With e-mail address and password.
+	Password bool `json:"password"`
+
+	// SignUp Who may open an account. `open`: everybody. `invitation`: who was invited. `closed`: nobody.
+	SignUp SignUp `json:"sign_up"`
+}
+
+// OAuthProvider A service.
+type OAuthProvider string
+
+// SignUp Who may open an account. `open`: everybody. `invitation`: who was invited. `closed`: nobody.
+type SignUp string
+
 // BillingAccount The balances of an account.
 type BillingAccount struct {
 	// AvailableMicros Earnings that can be paid out.
@@ -649,6 +724,12 @@ type BillingAccount struct {
 	// HeldMicros Credit that is set aside for jobs that have not ended.
 	HeldMicros int64 `json:"held_micros"`
 
+	// MaxTopUpMicros The most that can be bought at once.
+	MaxTopUpMicros int64 `json:"max_top_up_micros"`
+
+	// MinTopUpMicros The least that can be bought at once.
+	MinTopUpMicros int64 `json:"min_top_up_micros"`
+
 	// Payments Who moves the money. `sandbox`: nobody; credit is play money.
 	Payments PaymentsMode `json:"payments"`
 
@@ -661,6 +742,24 @@ type PaymentsMode string
 
 // Cause Whose doing the end was; it decides who pays. `none`: it simply ended.
 type Cause string
+
+// CheapestOffer The cheapest offer of a model that has a free GPU.
+type CheapestOffer struct {
+	// GPUModel As the catalogue names it.
+	GPUModel string `json:"gpu_model"`
+
+	// GPUsFree Free GPUs of this model on all hosts together.
+	GPUsFree int `json:"gpus_free"`
+
+	// Host A host, in short.
+	Host HostRef `json:"host"`
+
+	// PriceMicros Price per GPU-hour.
+	PriceMicros int64 `json:"price_micros"`
+
+	// VRAMMB MB of memory per GPU.
+	VRAMMB int64 `json:"vram_mb"`
+}
 
 // Choice The sum by which a host was chosen: effective cost = hourly price × (expected run + fetch) ÷ success
 // rate. The least wins.
@@ -712,6 +811,27 @@ type Credentials struct {
 //
 // Example: USD
 type Currency = string
+
+// DemoAccount An account of the demo.
+type DemoAccount struct {
+	// Email What to sign in with.
+	Email string `json:"email"`
+
+	// Name What others see.
+	Name string `json:"name"`
+
+	// Role What an account may do. A new account is renter and host.
+	Role Role `json:"role"`
+}
+
+// DemoSignIn The well-known accounts of the demo. Absent elsewhere.
+type DemoSignIn struct {
+	// Accounts The accounts, to offer one click each.
+	Accounts []DemoAccount `json:"accounts"`
+
+	// Password The password of all of them.
+	Password string `json:"password"`
+}
 
 // Device A GPU of a host, and the slot that is rented with it.
 type Device struct {
@@ -770,8 +890,89 @@ type DeviceChange struct {
 // Example: dev_0190a1b2c3d47e5f8a9b0c1d2e3f4a5b
 type DeviceID = string
 
+// DeviceLoad The load of a GPU at a moment.
+type DeviceLoad struct {
+	// DeviceID A device: one GPU of a host.
+	//
+	// Example: dev_0190a1b2c3d47e5f8a9b0c1d2e3f4a5b
+	DeviceID DeviceID `json:"device_id"`
+
+	// MemoryUsedMB MB of its memory in use.
+	MemoryUsedMB int64 `json:"memory_used_mb"`
+
+	// PowerW Watts. Absent: the driver does not tell.
+	PowerW int `json:"power_w,omitempty,omitzero"`
+
+	// TemperatureC Degrees Celsius. Absent: the driver does not tell.
+	TemperatureC int `json:"temperature_c,omitempty,omitzero"`
+
+	// UtilizationPercent Share of the time in which it worked.
+	UtilizationPercent int `json:"utilization_percent"`
+}
+
 // DeviceStatus `available`: can be rented now. `busy`: a job has it. `unlisted`: its owner does not offer it. `offline`: the host is not connected, or the GPU not there.
 type DeviceStatus string
+
+// DeviceTelemetry The load of a GPU over time.
+type DeviceTelemetry struct {
+	// DeviceID A device: one GPU of a host.
+	//
+	// Example: dev_0190a1b2c3d47e5f8a9b0c1d2e3f4a5b
+	DeviceID DeviceID `json:"device_id"`
+
+	// Samples Oldest first.
+	Samples []LoadSample `json:"samples"`
+}
+
+// Earned A sum of settlements.
+type Earned struct {
+	// FeeMicros The platform's share.
+	FeeMicros int64 `json:"fee_micros"`
+
+	// GrossMicros What the renters paid.
+	GrossMicros int64 `json:"gross_micros"`
+
+	// Jobs Jobs that were settled.
+	Jobs int64 `json:"jobs"`
+
+	// NetMicros The host's share: gross less fee.
+	NetMicros int64 `json:"net_micros"`
+}
+
+// Earnings What was earned, by day and in all.
+type Earnings struct {
+	// Currency The installation's currency (ISO 4217) that the amounts beside it are in.
+	//
+	// Example: USD
+	Currency Currency `json:"currency"`
+
+	// Days As many as were asked for, those without earnings too; today first.
+	Days []EarningsDay `json:"days"`
+
+	// FeeBPS The platform's share of what is settled from now on, in hundredths of a percent; 1000 is 10 %.
+	FeeBPS int `json:"fee_bps"`
+
+	// Total A sum of settlements.
+	Total Earned `json:"total"`
+}
+
+// EarningsDay The settlements of a day.
+type EarningsDay struct {
+	// Date The day, in UTC.
+	Date openapi_types.Date `json:"date"`
+
+	// FeeMicros The platform's share.
+	FeeMicros int64 `json:"fee_micros"`
+
+	// GrossMicros What the renters paid.
+	GrossMicros int64 `json:"gross_micros"`
+
+	// Jobs Jobs that were settled.
+	Jobs int64 `json:"jobs"`
+
+	// NetMicros The host's share: gross less fee.
+	NetMicros int64 `json:"net_micros"`
+}
 
 // EnrollmentToken Adds one host to the account.
 type EnrollmentToken struct {
@@ -808,7 +1009,7 @@ type Estimate struct {
 	// Example: USD
 	Currency Currency `json:"currency"`
 
-	// Exclusions How many hosts each constraint excludes.
+	// Exclusions How many hosts each constraint excludes; each host counts once.
 	Exclusions []Exclusion `json:"exclusions"`
 
 	// ExpectedCostMicros What it should cost where it would run now: the price for the expected run. Absent: none fits.
@@ -838,10 +1039,10 @@ type Estimate struct {
 
 // Exclusion A constraint, and how many hosts it excludes.
 type Exclusion struct {
-	// Constraint `host_id`, `gpus`, `gpu_model`, `vram`, `cpus`, `memory`, `disk`, `tags`, `region`, `verified`, `isolation`, `owner_only`, `price`, `unlisted`, `offline`, `busy`, `combination` (only several together) or `avoided` (lost or declined the job before; taken last).
+	// Constraint `host_id`, `declined` (refused the job a moment ago), `gpus`, `owner_only`, `unlisted`, `gpu_model`, `vram`, `cpus`, `memory`, `disk`, `tags`, `region`, `verified`, `isolation` (an image, or a network other than none, needs a container), `price`, `offline`, `busy`, `combination` (only several together) or `avoided` (lost or declined the job before; taken last).
 	Constraint string `json:"constraint"`
 
-	// Hosts How many hosts it excludes all alone.
+	// Hosts How many hosts it excludes all alone. Each counts under the first of the constraints, in the order above, that does.
 	Hosts int `json:"hosts"`
 }
 
@@ -856,6 +1057,11 @@ type FacetCount struct {
 
 // Facets What the filters could be set to.
 type Facets struct {
+	// Currency The installation's currency (ISO 4217) that the amounts beside it are in.
+	//
+	// Example: USD
+	Currency Currency `json:"currency"`
+
 	// GPUModel GPU models, most frequent first.
 	GPUModel []FacetCount `json:"gpu_model"`
 
@@ -1235,19 +1441,28 @@ type Job struct {
 	// Artifacts The results of the latest attempt.
 	Artifacts JobArtifacts `json:"artifacts"`
 
+	// AsOf The server's time at which `billable_ms` and `cost_micros` were worked out. While `started_at` is there and `exited_at` is not, both go on growing, the cost by `hourly_price_micros` an hour.
+	AsOf time.Time `json:"as_of"`
+
 	// AssignedAt When the latest attempt's host got it.
 	AssignedAt time.Time `json:"assigned_at,omitempty,omitzero"`
 
 	// Attempt Number of the latest attempt; 0 before the first.
 	Attempt int `json:"attempt"`
 
+	// Attempts All attempts, oldest first.
+	Attempts []JobAttempt `json:"attempts"`
+
 	// BillableMS Milliseconds that are paid, of all attempts; so far, while it runs.
 	BillableMS int64 `json:"billable_ms,omitempty,omitzero"`
+
+	// Bundle The ZIP that the job runs, as it was stored. Absent before it came, and without one.
+	Bundle JobBundle `json:"bundle,omitempty,omitzero"`
 
 	// Cause Whose doing the end was; it decides who pays. `none`: it simply ended.
 	Cause Cause `json:"cause,omitempty,omitzero"`
 
-	// Checkpoint A folder that the next attempt gets back when a host is lost.
+	// Checkpoint A folder that the next attempt gets back when a host is lost. Not offered yet (422 `not_offered`).
 	Checkpoint JobCheckpoint `json:"checkpoint,omitempty,omitzero"`
 
 	// Choice The sum by which a host was chosen: effective cost = hourly price × (expected run + fetch) ÷ success
@@ -1309,7 +1524,7 @@ type Job struct {
 	// Image The image that a bundle runs in. Absent: the installation's default.
 	Image string `json:"image,omitempty,omitzero"`
 
-	// Inputs What is mounted read-only.
+	// Inputs What is mounted read-only. Not offered yet: none can be given.
 	Inputs []JobInput `json:"inputs"`
 
 	// Limits Bounds in time and money.
@@ -1345,7 +1560,7 @@ type Job struct {
 	// Phase What goes on within the state.
 	Phase Phase `json:"phase,omitempty,omitzero"`
 
-	// Public Publishes the results as a model when the job succeeds.
+	// Public Publishes the results as a model when the job succeeds. Not offered yet (422 `not_offered`).
 	Public JobPublic `json:"public,omitempty,omitzero"`
 
 	// QueuedAt When it came into the queue, the latest time.
@@ -1398,7 +1613,69 @@ type JobArtifacts struct {
 	Count int `json:"count"`
 }
 
-// JobCheckpoint A folder that the next attempt gets back when a host is lost.
+// JobAttempt One try of a host to run the job.
+type JobAttempt struct {
+	// AssignedAt When the host got it.
+	AssignedAt time.Time `json:"assigned_at"`
+
+	// Attempt Its number, as `attempt` of logs and events has it.
+	Attempt int `json:"attempt"`
+
+	// BillableMS Milliseconds that are paid; so far, while it runs.
+	BillableMS int64 `json:"billable_ms"`
+
+	// CostMicros What it costs; so far, while it runs. 0 where the renter does not pay.
+	CostMicros int64 `json:"cost_micros"`
+
+	// Devices The GPUs that it held.
+	Devices []JobDevice `json:"devices"`
+
+	// EndedAt When the attempt was over.
+	EndedAt time.Time `json:"ended_at,omitempty,omitzero"`
+
+	// ExitCode Of the command; 128 + n after signal n.
+	ExitCode *int `json:"exit_code,omitempty"`
+
+	// ExitedAt When the command ended.
+	ExitedAt time.Time `json:"exited_at,omitempty,omitzero"`
+
+	// Host A host, in short.
+	Host HostRef `json:"host"`
+
+	// HourlyPriceMicros Price per hour of all its GPUs together.
+	HourlyPriceMicros int64 `json:"hourly_price_micros"`
+
+	// LogBytes Bytes of its log, once it has ended.
+	LogBytes int64 `json:"log_bytes"`
+
+	// Outcome How an attempt ended. `active`: it has not.
+	Outcome AttemptOutcome `json:"outcome"`
+
+	// Reason Why a job or an attempt ended or went back to the queue. Absent after exit code 0. Known values:
+	// `exit_code`, `timeout`, `out_of_memory`, `disk_full`, `command_not_found`, `bad_bundle`,
+	// `artifact_limit`, `no_bundle`, `expired` (no host fitted within max_wait_s), `cancelled_by_renter`,
+	// `cancelled_by_admin`, `host_lost`, `host_reclaimed`, `agent_restarted`, `host_error`, `fetch_failed`,
+	// `upload_failed`, `rejected`, `payment_failed`, `payment_action_needed`, `funds_exhausted`. More may
+	// come.
+	//
+	//
+	// Example: exit_code
+	Reason Reason `json:"reason,omitempty,omitzero"`
+
+	// StartedAt When the command started.
+	StartedAt time.Time `json:"started_at,omitempty,omitzero"`
+}
+
+// JobBundle The ZIP that the job runs, as it was stored. Absent before it came, and without one.
+type JobBundle struct {
+	// SHA256 In hexadecimal. Reruns have that of the first version.
+	SHA256 string `json:"sha256"`
+
+	// Size Bytes.
+	Size int64 `json:"size"`
+}
+
+// JobCheckpoint A folder that the next attempt gets back when a host is lost. Not offered yet (422 `not_offered`).
 type JobCheckpoint struct {
 	// Path The folder, below the working folder.
 	Path string `json:"path"`
@@ -1485,7 +1762,7 @@ type JobEventList struct {
 // Example: job_0190a1b2c3d47e5f8a9b0c1d2e3f4a5b
 type JobID = string
 
-// JobInput Something that exists already and is mounted read-only.
+// JobInput Something that exists already and is mounted read-only. Not offered yet (422 `not_offered`).
 type JobInput struct {
 	// From `model@revision`, an artifact of a job (`art_…`), or an upload.
 	From string `json:"from"`
@@ -1534,7 +1811,7 @@ type JobNeeds struct {
 	// CPUs Logical CPUs in all, at least; to the thousandth.
 	CPUs float64 `json:"cpus,omitempty,omitzero"`
 
-	// DiskMB MB of disk in all, at least. The job is stopped when it writes more.
+	// DiskMB MB of disk in all, at least. The job is stopped when it writes more, and its outputs, holes counted, are not kept when they are larger together. Absent: 10240, or the host's share if that is less.
 	DiskMB int64 `json:"disk_mb,omitempty,omitzero"`
 
 	// GPUModel As the catalogue names it. Absent: any.
@@ -1597,7 +1874,7 @@ type JobPayment struct {
 // PaymentState `authorized`: held. `captured`: settled. `voided`: the hold was released whole. `refunded`: given back after settling. `action`: the bank asks for a confirmation.
 type PaymentState string
 
-// JobPublic Publishes the results as a model when the job succeeds.
+// JobPublic Publishes the results as a model when the job succeeds. Not offered yet (422 `not_offered`).
 type JobPublic struct {
 	// Citation How to cite it.
 	Citation string `json:"citation,omitempty,omitzero"`
@@ -1625,7 +1902,7 @@ type JobPublic struct {
 
 // JobRequest A job that is wanted. A command is needed except with an image, whose own command is the default.
 type JobRequest struct {
-	// Checkpoint A folder that the next attempt gets back when a host is lost.
+	// Checkpoint A folder that the next attempt gets back when a host is lost. Not offered yet (422 `not_offered`).
 	Checkpoint JobCheckpoint `json:"checkpoint,omitempty,omitzero"`
 
 	// Command The program and its arguments. No shell is involved.
@@ -1645,7 +1922,56 @@ type JobRequest struct {
 	// Image With a bundle: the image that it runs in. Absent: the installation's default. Hosts with process isolation alone run it in their own userland.
 	Image string `json:"image,omitempty,omitzero"`
 
-	// Inputs What is mounted read-only.
+	// Inputs What is mounted read-only. Not offered yet: none can be given.
+	Inputs []JobInput `json:"inputs,omitempty,omitzero"`
+
+	// Limits Bounds in time and money.
+	Limits JobLimits `json:"limits,omitempty,omitzero"`
+
+	// Name Shown in lists. Absent: the command.
+	Name string `json:"name,omitempty,omitzero"`
+
+	// Needs What a host must have.
+	Needs JobNeeds `json:"needs,omitempty,omitzero"`
+
+	// Network What the job may reach.
+	Network JobNetwork `json:"network,omitempty,omitzero"`
+
+	// Outputs Globs of the files to keep, below the working folder. Absent: `outputs/**`. They may be as large together as the job's disk, and no larger or more than the installation keeps of a job: 50 GiB and 10000 files, unless its operator set others.
+	//
+	// Example: ["outputs/**"]
+	Outputs []string `json:"outputs,omitempty,omitzero"`
+
+	// Public Publishes the results as a model when the job succeeds. Not offered yet (422 `not_offered`).
+	Public JobPublic `json:"public,omitempty,omitzero"`
+
+	// Source Where the code comes from. Absent, the command runs in the installation's default image.
+	Source JobSource `json:"source,omitempty,omitzero"`
+}
+
+// JobRerun A job that is wanted in place of the one that is run again, with the same source. What is absent has the default of a submit, not the old value.
+type JobRerun struct {
+	// Checkpoint A folder that the next attempt gets back when a host is lost. Not offered yet (422 `not_offered`).
+	Checkpoint JobCheckpoint `json:"checkpoint,omitempty,omitzero"`
+
+	// Command The program and its arguments. No shell is involved.
+	//
+	// Example: ["python3","train.py"]
+	Command []string `json:"command,omitempty,omitzero"`
+
+	// Env All its environment variables.
+	Env []RerunEnvVar `json:"env,omitempty,omitzero"`
+
+	// Funding How the money is held: from prepaid credit, or on a card where the installation takes cards.
+	Funding Funding `json:"funding,omitempty,omitzero"`
+
+	// HostID Only this host.
+	HostID string `json:"host_id,omitempty,omitzero"`
+
+	// Image With a bundle: the image that it runs in. Absent: the installation's default.
+	Image string `json:"image,omitempty,omitzero"`
+
+	// Inputs What is mounted read-only. Not offered yet: none can be given.
 	Inputs []JobInput `json:"inputs,omitempty,omitzero"`
 
 	// Limits Bounds in time and money.
@@ -1665,11 +1991,8 @@ type JobRequest struct {
 	// Example: ["outputs/**"]
 	Outputs []string `json:"outputs,omitempty,omitzero"`
 
-	// Public Publishes the results as a model when the job succeeds.
+	// Public Publishes the results as a model when the job succeeds. Not offered yet (422 `not_offered`).
 	Public JobPublic `json:"public,omitempty,omitzero"`
-
-	// Source Where the code comes from. Absent, the command runs in the installation's default image.
-	Source JobSource `json:"source,omitempty,omitzero"`
 }
 
 // JobSource Where the code comes from. Absent, the command runs in the installation's default image.
@@ -1768,6 +2091,24 @@ type Link struct {
 
 	// URL Where to.
 	URL string `json:"url"`
+}
+
+// LoadSample The load of a GPU at a moment.
+type LoadSample struct {
+	// MemoryUsedMB MB of its memory in use.
+	MemoryUsedMB int64 `json:"memory_used_mb"`
+
+	// PowerW Watts. Absent: the driver does not tell.
+	PowerW int `json:"power_w,omitempty,omitzero"`
+
+	// TemperatureC Degrees Celsius. Absent: the driver does not tell.
+	TemperatureC int `json:"temperature_c,omitempty,omitzero"`
+
+	// Time When the server heard it.
+	Time time.Time `json:"time"`
+
+	// UtilizationPercent Share of the time in which it worked.
+	UtilizationPercent int `json:"utilization_percent"`
 }
 
 // Machine What the agent reports of the machine.
@@ -1888,6 +2229,32 @@ type MarketHost struct {
 
 	// Verified An administrator has verified the host.
 	Verified bool `json:"verified"`
+}
+
+// MarketStats The market in numbers.
+type MarketStats struct {
+	// Cheapest Per GPU model the cheapest offer with a free GPU; the models with the most free GPUs, cheapest first.
+	Cheapest []CheapestOffer `json:"cheapest"`
+
+	// Currency The installation's currency (ISO 4217) that the amounts beside it are in.
+	//
+	// Example: USD
+	Currency Currency `json:"currency"`
+
+	// GPUsFree Those of them that are free now.
+	GPUsFree int `json:"gpus_free"`
+
+	// GPUsOnline GPUs that they offer.
+	GPUsOnline int `json:"gpus_online"`
+
+	// HostsOnline Connected hosts that offer something.
+	HostsOnline int `json:"hosts_online"`
+
+	// JobsSucceeded Jobs that succeeded, ever.
+	JobsSucceeded int64 `json:"jobs_succeeded"`
+
+	// JobsSucceeded24H Those that did in the last 24 hours.
+	JobsSucceeded24H int64 `json:"jobs_succeeded_24h"`
 }
 
 // NewToken A personal access token with its secret, shown this once.
@@ -2149,6 +2516,18 @@ type Reliability struct {
 	RunsOk int64 `json:"runs_ok"`
 }
 
+// RerunEnvVar An environment variable of a job that is run again.
+type RerunEnvVar struct {
+	// Name Letters, digits and underscores, not beginning with a digit.
+	Name string `json:"name"`
+
+	// Secret The value is never shown again. A value that is taken over from a secret stays one.
+	Secret bool `json:"secret,omitempty,omitzero"`
+
+	// Value Its value. Absent: the value that the job has under this name.
+	Value *string `json:"value,omitempty"`
+}
+
 // Role What an account may do. A new account is renter and host.
 type Role string
 
@@ -2180,11 +2559,11 @@ type ShownEnvVar struct {
 	// Name Its name.
 	Name string `json:"name"`
 
-	// Secret The value is not shown.
+	// Secret The value is never shown.
 	Secret bool `json:"secret"`
 
-	// Value Its value. Absent: values are kept encrypted and not shown.
-	Value string `json:"value,omitempty,omitzero"`
+	// Value Its value. Absent: it is secret, or this is a list, or the reader is not the renter.
+	Value *string `json:"value,omitempty"`
 }
 
 // SignedUpload A request that uploads one object without another credential.
@@ -2336,6 +2715,12 @@ type StatementState string
 // Example: ["linux","fast-disk"]
 type Tags = []string
 
+// Telemetry The load of a host's GPUs over time.
+type Telemetry struct {
+	// Items The devices, in the order of the host.
+	Items []DeviceTelemetry `json:"items"`
+}
+
 // Token A personal access token, without its secret.
 type Token struct {
 	// CreatedAt When it was made.
@@ -2416,7 +2801,7 @@ type TopUpState string
 
 // TopUpRequest Credit that is wanted.
 type TopUpRequest struct {
-	// AmountMicros How much, in whole cents: 0.01 to 10,000.00 of the installation's currency; its operator may narrow that.
+	// AmountMicros How much, in whole cents: 0.01 to 10,000.00 of the installation's currency; the account's min_top_up_micros and max_top_up_micros narrow that.
 	AmountMicros int64 `json:"amount_micros"`
 }
 
@@ -2498,17 +2883,21 @@ type WSTicket struct {
 	Ticket string `json:"ticket"`
 }
 
-// WSTicketRequest What a ticket is for.
+// WSTicketRequest What a ticket is for; one of the two.
 type WSTicketRequest struct {
-	// JobID A job.
-	//
-	// Example: job_0190a1b2c3d47e5f8a9b0c1d2e3f4a5b
-	JobID JobID `json:"job_id"`
+	// JobID For `/ws/job/{job_id}` of this job.
+	JobID string `json:"job_id,omitempty,omitzero"`
+
+	// Resource `me`: for `/ws/me`.
+	Resource WSResource `json:"resource,omitempty,omitzero"`
 }
+
+// WSResource `me`: for `/ws/me`.
+type WSResource string
 
 // Waiting Why a queued job waits.
 type Waiting struct {
-	// Exclusions What keeps hosts from running it now; none counts twice for one constraint.
+	// Exclusions What keeps hosts from running it now; each host counts once.
 	Exclusions []Exclusion `json:"exclusions"`
 
 	// Hosts Hosts that are known.
@@ -2537,6 +2926,9 @@ type ByteRange = string
 
 // ClientMark defines model for ClientMark.
 type ClientMark = string
+
+// Days defines model for Days.
+type Days = int
 
 // DevicePath A device: one GPU of a host.
 //
@@ -2639,6 +3031,18 @@ type ListHostsParams struct {
 	After After `form:"after,omitempty" json:"after,omitempty,omitzero"`
 }
 
+// GetEarningsParams defines parameters for GetEarnings.
+type GetEarningsParams struct {
+	// Days How many UTC days, counted back from today.
+	Days Days `form:"days,omitempty" json:"days,omitempty,omitzero"`
+}
+
+// GetHostEarningsParams defines parameters for GetHostEarnings.
+type GetHostEarningsParams struct {
+	// Days How many UTC days, counted back from today.
+	Days Days `form:"days,omitempty" json:"days,omitempty,omitzero"`
+}
+
 // ListHostJobsParams defines parameters for ListHostJobs.
 type ListHostJobsParams struct {
 	// Limit How many items a page has at most.
@@ -2653,7 +3057,13 @@ type ListJobsParams struct {
 	// State States; any of them fits.
 	State []JobState `form:"state,omitempty" json:"state,omitempty,omitzero"`
 
-	// VersionsOf All versions of this job: the first run, its reruns and theirs. Not together with `state`.
+	// Q Text that occurs in the job's name, or the beginning of its id: `job_` and some digits, or at least 8 digits. Case does not matter.
+	Q string `form:"q,omitempty" json:"q,omitempty,omitzero"`
+
+	// HostID Jobs that had an attempt on this host.
+	HostID string `form:"host_id,omitempty" json:"host_id,omitempty,omitzero"`
+
+	// VersionsOf All versions of this job: the first run, its reruns and theirs. Not together with the other filters.
 	VersionsOf string `form:"versions_of,omitempty" json:"versions_of,omitempty,omitzero"`
 
 	// Limit How many items a page has at most.
@@ -2807,6 +3217,9 @@ type CreateJobMultipartRequestBody = JobUpload
 // EstimateJobJSONRequestBody defines body for EstimateJob for application/json ContentType.
 type EstimateJobJSONRequestBody = JobRequest
 
+// RerunJobJSONRequestBody defines body for RerunJob for application/json ContentType.
+type RerunJobJSONRequestBody = JobRerun
+
 // UpdateMeJSONRequestBody defines body for UpdateMe for application/json ContentType.
 type UpdateMeJSONRequestBody = UserChange
 
@@ -2903,7 +3316,8 @@ type ClientInterface interface {
 	//
 	// The agent signs an assertion with the host's key (RFC 7523, `private_key_jwt`): EdDSA, `iss` = `sub` =
 	// the host's id, `aud` = `peergpu-agent-token`, a unique `jti`, `exp` at most 60 seconds ahead. The
-	// answer is a token of 10 minutes that is bound to the key and good for `/ws/agent` alone.
+	// answer is a token of 10 minutes that is bound to the key (`cnf.jkt`) and good for `/ws/agent` alone.
+	// A host that may not connect is 403 `host_suspended`, for now, or `host_removed`, for good.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -2914,7 +3328,8 @@ type ClientInterface interface {
 	//
 	// The agent signs an assertion with the host's key (RFC 7523, `private_key_jwt`): EdDSA, `iss` = `sub` =
 	// the host's id, `aud` = `peergpu-agent-token`, a unique `jti`, `exp` at most 60 seconds ahead. The
-	// answer is a token of 10 minutes that is bound to the key and good for `/ws/agent` alone.
+	// answer is a token of 10 minutes that is bound to the key (`cnf.jkt`) and good for `/ws/agent` alone.
+	// A host that may not connect is 403 `host_suspended`, for now, or `host_removed`, for good.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -2950,6 +3365,14 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /api/auth/logout (the `Logout` operationId).
 	Logout(ctx context.Context, params *LogoutParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetAuthProviders Show how one can sign in
+	//
+	// What a sign-in page offers. `demo` is there in demo mode alone, where the accounts and their password
+	// are well known and the server serves its own machine only.
+	//
+	// Corresponds with GET /api/auth/providers (the `GetAuthProviders` operationId).
+	GetAuthProviders(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// RefreshSession Renew the access token
 	//
@@ -3028,6 +3451,14 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /api/hosts (the `ListHosts` operationId).
 	ListHosts(ctx context.Context, params *ListHostsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetEarnings Show what one's hosts earned
+	//
+	// What the ledger credited the account with for jobs on its hosts, removed ones too, by the UTC day of
+	// the settlement.
+	//
+	// Corresponds with GET /api/hosts/earnings (the `GetEarnings` operationId).
+	GetEarnings(ctx context.Context, params *GetEarningsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// CreateEnrollmentToken Get a token that adds a host
 	//
@@ -3112,6 +3543,13 @@ type ClientInterface interface {
 	// Corresponds with PATCH /api/hosts/{id}/devices/{device} (the `UpdateDevice` operationId).
 	UpdateDevice(ctx context.Context, id HostPath, device DevicePath, body UpdateDeviceJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// GetHostEarnings Show what a host earned
+	//
+	// What the ledger credited the host's owner with for jobs on this host, by the UTC day of the settlement.
+	//
+	// Corresponds with GET /api/hosts/{id}/earnings (the `GetHostEarnings` operationId).
+	GetHostEarnings(ctx context.Context, id HostPath, params *GetHostEarningsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListHostJobs List what a host ran
 	//
 	// Every attempt that the host was given, newest first, with what it earned. Commands, environment, logs
@@ -3119,6 +3557,14 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /api/hosts/{id}/jobs (the `ListHostJobs` operationId).
 	ListHostJobs(ctx context.Context, id HostPath, params *ListHostJobsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetHostTelemetry Show the load of a host's GPUs
+	//
+	// What the heartbeats of the last ten minutes said, at most one sample a second. It is kept in memory
+	// alone and starts anew with the server. What comes next is told by `/ws/me`.
+	//
+	// Corresponds with GET /api/hosts/{id}/telemetry (the `GetHostTelemetry` operationId).
+	GetHostTelemetry(ctx context.Context, id HostPath, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListJobs List one's jobs
 	//
@@ -3165,7 +3611,9 @@ type ClientInterface interface {
 	//
 	// Says which offers fit a job, how many hosts each constraint excludes, what would be held, what it may
 	// cost and how long it would wait. It takes the same body as a submit, of which everything may be
-	// absent, and stores nothing.
+	// absent, and stores nothing. It is quick enough to be asked while somebody types; only `needs`,
+	// `limits`, `host_id`, `image`, the mode of `network` and the kind of `source` matter to it, and nothing
+	// else is checked for its meaning.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -3176,7 +3624,9 @@ type ClientInterface interface {
 	//
 	// Says which offers fit a job, how many hosts each constraint excludes, what would be held, what it may
 	// cost and how long it would wait. It takes the same body as a submit, of which everything may be
-	// absent, and stores nothing.
+	// absent, and stores nothing. It is quick enough to be asked while somebody types; only `needs`,
+	// `limits`, `host_id`, `image`, the mode of `network` and the kind of `source` matter to it, and nothing
+	// else is checked for its meaning.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -3185,8 +3635,8 @@ type ClientInterface interface {
 
 	// GetJob Show a job
 	//
-	// The job with what was asked for (values of variables excepted), where it stands and what it
-	// costs. Administrators may read any job.
+	// The job with what was asked for (values of secret variables excepted), where it stands and what it
+	// costs. Administrators may read any job, without values of variables.
 	//
 	// Corresponds with GET /api/jobs/{id} (the `GetJob` operationId).
 	GetJob(ctx context.Context, id JobPath, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -3261,14 +3711,33 @@ type ClientInterface interface {
 	// Corresponds with GET /api/jobs/{id}/logs (the `GetJobLogs` operationId).
 	GetJobLogs(ctx context.Context, id JobPath, params *GetJobLogsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// RerunJob Run a job again
+	// RerunJobWithBody Run a job again
 	//
-	// Submits the same job anew, with its bundle and its variables, secret ones too. The new job names the
-	// one that it repeats (`rerun_of`) and counts on in the version history. A bundle that has been removed
-	// is 409 `bundle_expired`.
+	// Without a body, or with an empty one, submits the same job anew, with its bundle and its variables, secret ones too. With
+	// a body, "edit and run again": the new job is what the body says, as in a submit, and has the source of
+	// the old one, its bundle or image. A variable in `env` without `value` keeps the value that the old
+	// job has under that name, so that secrets need not be known. The new job names the one that it repeats
+	// (`rerun_of`) and counts on in the version history. A bundle that has been removed is 409
+	// `bundle_expired`.
+	//
+	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/jobs/{id}/rerun (the `RerunJob` operationId).
-	RerunJob(ctx context.Context, id JobPath, params *RerunJobParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+	RerunJobWithBody(ctx context.Context, id JobPath, params *RerunJobParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RerunJob Run a job again
+	//
+	// Without a body, or with an empty one, submits the same job anew, with its bundle and its variables, secret ones too. With
+	// a body, "edit and run again": the new job is what the body says, as in a submit, and has the source of
+	// the old one, its bundle or image. A variable in `env` without `value` keeps the value that the old
+	// job has under that name, so that secrets need not be known. The new job names the one that it repeats
+	// (`rerun_of`) and counts on in the version history. A bundle that has been removed is 409
+	// `bundle_expired`.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/jobs/{id}/rerun (the `RerunJob` operationId).
+	RerunJob(ctx context.Context, id JobPath, params *RerunJobParams, body RerunJobJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetJobStatement Show a job's statement
 	//
@@ -3309,6 +3778,13 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /api/market/offers (the `ListOffers` operationId).
 	ListOffers(ctx context.Context, params *ListOffersParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetMarketStats Show the market in numbers
+	//
+	// What is on offer now, and what has been run. Counts of jobs are up to a minute old.
+	//
+	// Corresponds with GET /api/market/stats (the `GetMarketStats` operationId).
+	GetMarketStats(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetMe Show the account
 	//
@@ -3372,8 +3848,8 @@ type ClientInterface interface {
 	// CreateWSTicketWithBody Get a ticket for a WebSocket
 	//
 	// Browsers cannot send a bearer token with a WebSocket. A ticket is good once, for 30 seconds, for its
-	// account and one resource, and is sent as a subprotocol, never in the URL:
-	// `new WebSocket(url, ["v1.job", "ticket." + ticket])`.
+	// account and one resource, a job or `me`, and is sent as a subprotocol, never in the URL:
+	// `new WebSocket(url, protocols)` with the `protocols` of the answer.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -3383,8 +3859,8 @@ type ClientInterface interface {
 	// CreateWSTicket Get a ticket for a WebSocket
 	//
 	// Browsers cannot send a bearer token with a WebSocket. A ticket is good once, for 30 seconds, for its
-	// account and one resource, and is sent as a subprotocol, never in the URL:
-	// `new WebSocket(url, ["v1.job", "ticket." + ticket])`.
+	// account and one resource, a job or `me`, and is sent as a subprotocol, never in the URL:
+	// `new WebSocket(url, protocols)` with the `protocols` of the answer.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -3429,7 +3905,8 @@ func (c *Client) GetAgentKeys(ctx context.Context, reqEditors ...RequestEditorFn
 //
 // The agent signs an assertion with the host's key (RFC 7523, `private_key_jwt`): EdDSA, `iss` = `sub` =
 // the host's id, `aud` = `peergpu-agent-token`, a unique `jti`, `exp` at most 60 seconds ahead. The
-// answer is a token of 10 minutes that is bound to the key and good for `/ws/agent` alone.
+// answer is a token of 10 minutes that is bound to the key (`cnf.jkt`) and good for `/ws/agent` alone.
+// A host that may not connect is 403 `host_suspended`, for now, or `host_removed`, for good.
 //
 // Takes any type of body and a specified content type.
 //
@@ -3450,7 +3927,8 @@ func (c *Client) CreateAgentTokenWithBody(ctx context.Context, contentType strin
 //
 // The agent signs an assertion with the host's key (RFC 7523, `private_key_jwt`): EdDSA, `iss` = `sub` =
 // the host's id, `aud` = `peergpu-agent-token`, a unique `jti`, `exp` at most 60 seconds ahead. The
-// answer is a token of 10 minutes that is bound to the key and good for `/ws/agent` alone.
+// answer is a token of 10 minutes that is bound to the key (`cnf.jkt`) and good for `/ws/agent` alone.
+// A host that may not connect is 403 `host_suspended`, for now, or `host_removed`, for good.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -3517,6 +3995,24 @@ func (c *Client) Login(ctx context.Context, body LoginJSONRequestBody, reqEditor
 // Corresponds with POST /api/auth/logout (the `Logout` operationId).
 func (c *Client) Logout(ctx context.Context, params *LogoutParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewLogoutRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetAuthProviders Show how one can sign in
+//
+// What a sign-in page offers. `demo` is there in demo mode alone, where the accounts and their password
+// are well known and the server serves its own machine only.
+//
+// Corresponds with GET /api/auth/providers (the `GetAuthProviders` operationId).
+func (c *Client) GetAuthProviders(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetAuthProvidersRequest(c.Server)
 	if err != nil {
 		return nil, err
 	}
@@ -3685,6 +4181,24 @@ func (c *Client) CreateTopUp(ctx context.Context, params *CreateTopUpParams, bod
 // Corresponds with GET /api/hosts (the `ListHosts` operationId).
 func (c *Client) ListHosts(ctx context.Context, params *ListHostsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListHostsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetEarnings Show what one's hosts earned
+//
+// What the ledger credited the account with for jobs on its hosts, removed ones too, by the UTC day of
+// the settlement.
+//
+// Corresponds with GET /api/hosts/earnings (the `GetEarnings` operationId).
+func (c *Client) GetEarnings(ctx context.Context, params *GetEarningsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetEarningsRequest(c.Server, params)
 	if err != nil {
 		return nil, err
 	}
@@ -3868,6 +4382,23 @@ func (c *Client) UpdateDevice(ctx context.Context, id HostPath, device DevicePat
 	return c.Client.Do(req)
 }
 
+// GetHostEarnings Show what a host earned
+//
+// What the ledger credited the host's owner with for jobs on this host, by the UTC day of the settlement.
+//
+// Corresponds with GET /api/hosts/{id}/earnings (the `GetHostEarnings` operationId).
+func (c *Client) GetHostEarnings(ctx context.Context, id HostPath, params *GetHostEarningsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetHostEarningsRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // ListHostJobs List what a host ran
 //
 // Every attempt that the host was given, newest first, with what it earned. Commands, environment, logs
@@ -3876,6 +4407,24 @@ func (c *Client) UpdateDevice(ctx context.Context, id HostPath, device DevicePat
 // Corresponds with GET /api/hosts/{id}/jobs (the `ListHostJobs` operationId).
 func (c *Client) ListHostJobs(ctx context.Context, id HostPath, params *ListHostJobsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListHostJobsRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetHostTelemetry Show the load of a host's GPUs
+//
+// What the heartbeats of the last ten minutes said, at most one sample a second. It is kept in memory
+// alone and starts anew with the server. What comes next is told by `/ws/me`.
+//
+// Corresponds with GET /api/hosts/{id}/telemetry (the `GetHostTelemetry` operationId).
+func (c *Client) GetHostTelemetry(ctx context.Context, id HostPath, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetHostTelemetryRequest(c.Server, id)
 	if err != nil {
 		return nil, err
 	}
@@ -3961,7 +4510,9 @@ func (c *Client) CreateJob(ctx context.Context, params *CreateJobParams, body Cr
 //
 // Says which offers fit a job, how many hosts each constraint excludes, what would be held, what it may
 // cost and how long it would wait. It takes the same body as a submit, of which everything may be
-// absent, and stores nothing.
+// absent, and stores nothing. It is quick enough to be asked while somebody types; only `needs`,
+// `limits`, `host_id`, `image`, the mode of `network` and the kind of `source` matter to it, and nothing
+// else is checked for its meaning.
 //
 // Takes any type of body and a specified content type.
 //
@@ -3982,7 +4533,9 @@ func (c *Client) EstimateJobWithBody(ctx context.Context, contentType string, bo
 //
 // Says which offers fit a job, how many hosts each constraint excludes, what would be held, what it may
 // cost and how long it would wait. It takes the same body as a submit, of which everything may be
-// absent, and stores nothing.
+// absent, and stores nothing. It is quick enough to be asked while somebody types; only `needs`,
+// `limits`, `host_id`, `image`, the mode of `network` and the kind of `source` matter to it, and nothing
+// else is checked for its meaning.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -4001,8 +4554,8 @@ func (c *Client) EstimateJob(ctx context.Context, body EstimateJobJSONRequestBod
 
 // GetJob Show a job
 //
-// The job with what was asked for (values of variables excepted), where it stands and what it
-// costs. Administrators may read any job.
+// The job with what was asked for (values of secret variables excepted), where it stands and what it
+// costs. Administrators may read any job, without values of variables.
 //
 // Corresponds with GET /api/jobs/{id} (the `GetJob` operationId).
 func (c *Client) GetJob(ctx context.Context, id JobPath, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -4177,15 +4730,44 @@ func (c *Client) GetJobLogs(ctx context.Context, id JobPath, params *GetJobLogsP
 	return c.Client.Do(req)
 }
 
-// RerunJob Run a job again
+// RerunJobWithBody Run a job again
 //
-// Submits the same job anew, with its bundle and its variables, secret ones too. The new job names the
-// one that it repeats (`rerun_of`) and counts on in the version history. A bundle that has been removed
-// is 409 `bundle_expired`.
+// Without a body, or with an empty one, submits the same job anew, with its bundle and its variables, secret ones too. With
+// a body, "edit and run again": the new job is what the body says, as in a submit, and has the source of
+// the old one, its bundle or image. A variable in `env` without `value` keeps the value that the old
+// job has under that name, so that secrets need not be known. The new job names the one that it repeats
+// (`rerun_of`) and counts on in the version history. A bundle that has been removed is 409
+// `bundle_expired`.
+//
+// Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/jobs/{id}/rerun (the `RerunJob` operationId).
-func (c *Client) RerunJob(ctx context.Context, id JobPath, params *RerunJobParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewRerunJobRequest(c.Server, id, params)
+func (c *Client) RerunJobWithBody(ctx context.Context, id JobPath, params *RerunJobParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRerunJobRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RerunJob Run a job again
+//
+// Without a body, or with an empty one, submits the same job anew, with its bundle and its variables, secret ones too. With
+// a body, "edit and run again": the new job is what the body says, as in a submit, and has the source of
+// the old one, its bundle or image. A variable in `env` without `value` keeps the value that the old
+// job has under that name, so that secrets need not be known. The new job names the one that it repeats
+// (`rerun_of`) and counts on in the version history. A bundle that has been removed is 409
+// `bundle_expired`.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/jobs/{id}/rerun (the `RerunJob` operationId).
+func (c *Client) RerunJob(ctx context.Context, id JobPath, params *RerunJobParams, body RerunJobJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRerunJobRequest(c.Server, id, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -4276,6 +4858,23 @@ func (c *Client) GetMarketHost(ctx context.Context, id HostPath, reqEditors ...R
 // Corresponds with GET /api/market/offers (the `ListOffers` operationId).
 func (c *Client) ListOffers(ctx context.Context, params *ListOffersParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListOffersRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetMarketStats Show the market in numbers
+//
+// What is on offer now, and what has been run. Counts of jobs are up to a minute old.
+//
+// Corresponds with GET /api/market/stats (the `GetMarketStats` operationId).
+func (c *Client) GetMarketStats(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetMarketStatsRequest(c.Server)
 	if err != nil {
 		return nil, err
 	}
@@ -4418,8 +5017,8 @@ func (c *Client) DeleteToken(ctx context.Context, id TokenPath, reqEditors ...Re
 // CreateWSTicketWithBody Get a ticket for a WebSocket
 //
 // Browsers cannot send a bearer token with a WebSocket. A ticket is good once, for 30 seconds, for its
-// account and one resource, and is sent as a subprotocol, never in the URL:
-// `new WebSocket(url, ["v1.job", "ticket." + ticket])`.
+// account and one resource, a job or `me`, and is sent as a subprotocol, never in the URL:
+// `new WebSocket(url, protocols)` with the `protocols` of the answer.
 //
 // Takes any type of body and a specified content type.
 //
@@ -4439,8 +5038,8 @@ func (c *Client) CreateWSTicketWithBody(ctx context.Context, contentType string,
 // CreateWSTicket Get a ticket for a WebSocket
 //
 // Browsers cannot send a bearer token with a WebSocket. A ticket is good once, for 30 seconds, for its
-// account and one resource, and is sent as a subprotocol, never in the URL:
-// `new WebSocket(url, ["v1.job", "ticket." + ticket])`.
+// account and one resource, a job or `me`, and is sent as a subprotocol, never in the URL:
+// `new WebSocket(url, protocols)` with the `protocols` of the answer.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -4651,6 +5250,33 @@ func NewLogoutRequest(server string, params *LogoutParams) (*http.Request, error
 		req.AddCookie(cookie0)
 
 	}
+	return req, nil
+}
+
+// NewGetAuthProvidersRequest constructs an http.Request for the GetAuthProviders method
+func NewGetAuthProvidersRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/auth/providers")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
 	return req, nil
 }
 
@@ -5020,6 +5646,56 @@ func NewListHostsRequest(server string, params *ListHostsParams) (*http.Request,
 	return req, nil
 }
 
+// NewGetEarningsRequest constructs an http.Request for the GetEarnings method
+func NewGetEarningsRequest(server string, params *GetEarningsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/hosts/earnings")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "days", params.Days, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewCreateEnrollmentTokenRequest constructs an http.Request for the CreateEnrollmentToken method
 func NewCreateEnrollmentTokenRequest(server string) (*http.Request, error) {
 	var err error
@@ -5256,6 +5932,63 @@ func NewUpdateDeviceRequestWithBody(server string, id HostPath, device DevicePat
 	return req, nil
 }
 
+// NewGetHostEarningsRequest constructs an http.Request for the GetHostEarnings method
+func NewGetHostEarningsRequest(server string, id HostPath, params *GetHostEarningsParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/hosts/%s/earnings", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "days", params.Days, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewListHostJobsRequest constructs an http.Request for the ListHostJobs method
 func NewListHostJobsRequest(server string, id HostPath, params *ListHostJobsParams) (*http.Request, error) {
 	var err error
@@ -5321,6 +6054,40 @@ func NewListHostJobsRequest(server string, id HostPath, params *ListHostJobsPara
 	return req, nil
 }
 
+// NewGetHostTelemetryRequest constructs an http.Request for the GetHostTelemetry method
+func NewGetHostTelemetryRequest(server string, id HostPath) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/hosts/%s/telemetry", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewListJobsRequest constructs an http.Request for the ListJobs method
 func NewListJobsRequest(server string, params *ListJobsParams) (*http.Request, error) {
 	var err error
@@ -5359,6 +6126,22 @@ func NewListJobsRequest(server string, params *ListJobsParams) (*http.Request, e
 				}
 			}
 
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "q", params.Q, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "host_id", params.HostID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
 		}
 
 		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "versions_of", params.VersionsOf, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
@@ -6006,8 +6789,19 @@ func NewGetJobLogsRequest(server string, id JobPath, params *GetJobLogsParams) (
 	return req, nil
 }
 
-// NewRerunJobRequest constructs an http.Request for the RerunJob method
-func NewRerunJobRequest(server string, id JobPath, params *RerunJobParams) (*http.Request, error) {
+// NewRerunJobRequest calls the generic RerunJob builder with application/json body
+func NewRerunJobRequest(server string, id JobPath, params *RerunJobParams, body RerunJobJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewRerunJobRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewRerunJobRequestWithBody constructs an http.Request for the RerunJob method, with any body, and a specified content type
+func NewRerunJobRequestWithBody(server string, id JobPath, params *RerunJobParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -6032,10 +6826,12 @@ func NewRerunJobRequest(server string, id JobPath, params *RerunJobParams) (*htt
 		return nil, err
 	}
 
-	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
 	if err != nil {
 		return nil, err
 	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	if params != nil {
 
@@ -6342,6 +7138,33 @@ func NewListOffersRequest(server string, params *ListOffersParams) (*http.Reques
 			rawQueryFragments = append(rawQueryFragments, encoded)
 		}
 		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetMarketStatsRequest constructs an http.Request for the GetMarketStats method
+func NewGetMarketStatsRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/market/stats")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
 	}
 
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
@@ -6704,7 +7527,8 @@ type ClientWithResponsesInterface interface {
 	//
 	// The agent signs an assertion with the host's key (RFC 7523, `private_key_jwt`): EdDSA, `iss` = `sub` =
 	// the host's id, `aud` = `peergpu-agent-token`, a unique `jti`, `exp` at most 60 seconds ahead. The
-	// answer is a token of 10 minutes that is bound to the key and good for `/ws/agent` alone.
+	// answer is a token of 10 minutes that is bound to the key (`cnf.jkt`) and good for `/ws/agent` alone.
+	// A host that may not connect is 403 `host_suspended`, for now, or `host_removed`, for good.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -6715,7 +7539,8 @@ type ClientWithResponsesInterface interface {
 	//
 	// The agent signs an assertion with the host's key (RFC 7523, `private_key_jwt`): EdDSA, `iss` = `sub` =
 	// the host's id, `aud` = `peergpu-agent-token`, a unique `jti`, `exp` at most 60 seconds ahead. The
-	// answer is a token of 10 minutes that is bound to the key and good for `/ws/agent` alone.
+	// answer is a token of 10 minutes that is bound to the key (`cnf.jkt`) and good for `/ws/agent` alone.
+	// A host that may not connect is 403 `host_suspended`, for now, or `host_removed`, for good.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -6753,6 +7578,16 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /api/auth/logout (the `Logout` operationId).
 	LogoutWithResponse(ctx context.Context, params *LogoutParams, reqEditors ...RequestEditorFn) (*LogoutResponse, error)
+
+	// GetAuthProvidersWithResponse Show how one can sign in
+	//
+	// What a sign-in page offers. `demo` is there in demo mode alone, where the accounts and their password
+	// are well known and the server serves its own machine only.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/auth/providers (the `GetAuthProviders` operationId).
+	GetAuthProvidersWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetAuthProvidersResponse, error)
 
 	// RefreshSessionWithResponse Renew the access token
 	//
@@ -6841,6 +7676,16 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /api/hosts (the `ListHosts` operationId).
 	ListHostsWithResponse(ctx context.Context, params *ListHostsParams, reqEditors ...RequestEditorFn) (*ListHostsResponse, error)
+
+	// GetEarningsWithResponse Show what one's hosts earned
+	//
+	// What the ledger credited the account with for jobs on its hosts, removed ones too, by the UTC day of
+	// the settlement.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/hosts/earnings (the `GetEarnings` operationId).
+	GetEarningsWithResponse(ctx context.Context, params *GetEarningsParams, reqEditors ...RequestEditorFn) (*GetEarningsResponse, error)
 
 	// CreateEnrollmentTokenWithResponse Get a token that adds a host
 	//
@@ -6931,6 +7776,15 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with PATCH /api/hosts/{id}/devices/{device} (the `UpdateDevice` operationId).
 	UpdateDeviceWithResponse(ctx context.Context, id HostPath, device DevicePath, body UpdateDeviceJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateDeviceResponse, error)
 
+	// GetHostEarningsWithResponse Show what a host earned
+	//
+	// What the ledger credited the host's owner with for jobs on this host, by the UTC day of the settlement.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/hosts/{id}/earnings (the `GetHostEarnings` operationId).
+	GetHostEarningsWithResponse(ctx context.Context, id HostPath, params *GetHostEarningsParams, reqEditors ...RequestEditorFn) (*GetHostEarningsResponse, error)
+
 	// ListHostJobsWithResponse List what a host ran
 	//
 	// Every attempt that the host was given, newest first, with what it earned. Commands, environment, logs
@@ -6940,6 +7794,16 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /api/hosts/{id}/jobs (the `ListHostJobs` operationId).
 	ListHostJobsWithResponse(ctx context.Context, id HostPath, params *ListHostJobsParams, reqEditors ...RequestEditorFn) (*ListHostJobsResponse, error)
+
+	// GetHostTelemetryWithResponse Show the load of a host's GPUs
+	//
+	// What the heartbeats of the last ten minutes said, at most one sample a second. It is kept in memory
+	// alone and starts anew with the server. What comes next is told by `/ws/me`.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/hosts/{id}/telemetry (the `GetHostTelemetry` operationId).
+	GetHostTelemetryWithResponse(ctx context.Context, id HostPath, reqEditors ...RequestEditorFn) (*GetHostTelemetryResponse, error)
 
 	// ListJobsWithResponse List one's jobs
 	//
@@ -6988,7 +7852,9 @@ type ClientWithResponsesInterface interface {
 	//
 	// Says which offers fit a job, how many hosts each constraint excludes, what would be held, what it may
 	// cost and how long it would wait. It takes the same body as a submit, of which everything may be
-	// absent, and stores nothing.
+	// absent, and stores nothing. It is quick enough to be asked while somebody types; only `needs`,
+	// `limits`, `host_id`, `image`, the mode of `network` and the kind of `source` matter to it, and nothing
+	// else is checked for its meaning.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -6999,7 +7865,9 @@ type ClientWithResponsesInterface interface {
 	//
 	// Says which offers fit a job, how many hosts each constraint excludes, what would be held, what it may
 	// cost and how long it would wait. It takes the same body as a submit, of which everything may be
-	// absent, and stores nothing.
+	// absent, and stores nothing. It is quick enough to be asked while somebody types; only `needs`,
+	// `limits`, `host_id`, `image`, the mode of `network` and the kind of `source` matter to it, and nothing
+	// else is checked for its meaning.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -7008,8 +7876,8 @@ type ClientWithResponsesInterface interface {
 
 	// GetJobWithResponse Show a job
 	//
-	// The job with what was asked for (values of variables excepted), where it stands and what it
-	// costs. Administrators may read any job.
+	// The job with what was asked for (values of secret variables excepted), where it stands and what it
+	// costs. Administrators may read any job, without values of variables.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -7104,16 +7972,33 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /api/jobs/{id}/logs (the `GetJobLogs` operationId).
 	GetJobLogsWithResponse(ctx context.Context, id JobPath, params *GetJobLogsParams, reqEditors ...RequestEditorFn) (*GetJobLogsResponse, error)
 
-	// RerunJobWithResponse Run a job again
+	// RerunJobWithBodyWithResponse Run a job again
 	//
-	// Submits the same job anew, with its bundle and its variables, secret ones too. The new job names the
-	// one that it repeats (`rerun_of`) and counts on in the version history. A bundle that has been removed
-	// is 409 `bundle_expired`.
+	// Without a body, or with an empty one, submits the same job anew, with its bundle and its variables, secret ones too. With
+	// a body, "edit and run again": the new job is what the body says, as in a submit, and has the source of
+	// the old one, its bundle or image. A variable in `env` without `value` keeps the value that the old
+	// job has under that name, so that secrets need not be known. The new job names the one that it repeats
+	// (`rerun_of`) and counts on in the version history. A bundle that has been removed is 409
+	// `bundle_expired`.
 	//
-	// Returns a wrapper object for the known response body format(s).
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/jobs/{id}/rerun (the `RerunJob` operationId).
-	RerunJobWithResponse(ctx context.Context, id JobPath, params *RerunJobParams, reqEditors ...RequestEditorFn) (*RerunJobResponse, error)
+	RerunJobWithBodyWithResponse(ctx context.Context, id JobPath, params *RerunJobParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RerunJobResponse, error)
+
+	// RerunJobWithResponse Run a job again
+	//
+	// Without a body, or with an empty one, submits the same job anew, with its bundle and its variables, secret ones too. With
+	// a body, "edit and run again": the new job is what the body says, as in a submit, and has the source of
+	// the old one, its bundle or image. A variable in `env` without `value` keeps the value that the old
+	// job has under that name, so that secrets need not be known. The new job names the one that it repeats
+	// (`rerun_of`) and counts on in the version history. A bundle that has been removed is 409
+	// `bundle_expired`.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/jobs/{id}/rerun (the `RerunJob` operationId).
+	RerunJobWithResponse(ctx context.Context, id JobPath, params *RerunJobParams, body RerunJobJSONRequestBody, reqEditors ...RequestEditorFn) (*RerunJobResponse, error)
 
 	// GetJobStatementWithResponse Show a job's statement
 	//
@@ -7164,6 +8049,15 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /api/market/offers (the `ListOffers` operationId).
 	ListOffersWithResponse(ctx context.Context, params *ListOffersParams, reqEditors ...RequestEditorFn) (*ListOffersResponse, error)
+
+	// GetMarketStatsWithResponse Show the market in numbers
+	//
+	// What is on offer now, and what has been run. Counts of jobs are up to a minute old.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/market/stats (the `GetMarketStats` operationId).
+	GetMarketStatsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetMarketStatsResponse, error)
 
 	// GetMeWithResponse Show the account
 	//
@@ -7233,8 +8127,8 @@ type ClientWithResponsesInterface interface {
 	// CreateWSTicketWithBodyWithResponse Get a ticket for a WebSocket
 	//
 	// Browsers cannot send a bearer token with a WebSocket. A ticket is good once, for 30 seconds, for its
-	// account and one resource, and is sent as a subprotocol, never in the URL:
-	// `new WebSocket(url, ["v1.job", "ticket." + ticket])`.
+	// account and one resource, a job or `me`, and is sent as a subprotocol, never in the URL:
+	// `new WebSocket(url, protocols)` with the `protocols` of the answer.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -7244,8 +8138,8 @@ type ClientWithResponsesInterface interface {
 	// CreateWSTicketWithResponse Get a ticket for a WebSocket
 	//
 	// Browsers cannot send a bearer token with a WebSocket. A ticket is good once, for 30 seconds, for its
-	// account and one resource, and is sent as a subprotocol, never in the URL:
-	// `new WebSocket(url, ["v1.job", "ticket." + ticket])`.
+	// account and one resource, a job or `me`, and is sent as a subprotocol, never in the URL:
+	// `new WebSocket(url, protocols)` with the `protocols` of the answer.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -7409,6 +8303,39 @@ func (r LogoutResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r LogoutResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetAuthProvidersResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *AuthProviders
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// Status returns HTTPResponse.Status
+func (r GetAuthProvidersResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetAuthProvidersResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetAuthProvidersResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -7653,6 +8580,39 @@ func (r ListHostsResponse) ContentType() string {
 	return ""
 }
 
+type GetEarningsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Earnings
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// Status returns HTTPResponse.Status
+func (r GetEarningsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetEarningsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetEarningsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type CreateEnrollmentTokenResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -7849,6 +8809,39 @@ func (r UpdateDeviceResponse) ContentType() string {
 	return ""
 }
 
+type GetHostEarningsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Earnings
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// Status returns HTTPResponse.Status
+func (r GetHostEarningsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetHostEarningsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetHostEarningsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListHostJobsResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -7876,6 +8869,39 @@ func (r ListHostJobsResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ListHostJobsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetHostTelemetryResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Telemetry
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// Status returns HTTPResponse.Status
+func (r GetHostTelemetryResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetHostTelemetryResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetHostTelemetryResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -8534,6 +9560,39 @@ func (r ListOffersResponse) ContentType() string {
 	return ""
 }
 
+type GetMarketStatsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *MarketStats
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// Status returns HTTPResponse.Status
+func (r GetMarketStatsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetMarketStatsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetMarketStatsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type GetMeResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -8819,7 +9878,8 @@ func (c *ClientWithResponses) GetAgentKeysWithResponse(ctx context.Context, reqE
 //
 // The agent signs an assertion with the host's key (RFC 7523, `private_key_jwt`): EdDSA, `iss` = `sub` =
 // the host's id, `aud` = `peergpu-agent-token`, a unique `jti`, `exp` at most 60 seconds ahead. The
-// answer is a token of 10 minutes that is bound to the key and good for `/ws/agent` alone.
+// answer is a token of 10 minutes that is bound to the key (`cnf.jkt`) and good for `/ws/agent` alone.
+// A host that may not connect is 403 `host_suspended`, for now, or `host_removed`, for good.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -8836,7 +9896,8 @@ func (c *ClientWithResponses) CreateAgentTokenWithBodyWithResponse(ctx context.C
 //
 // The agent signs an assertion with the host's key (RFC 7523, `private_key_jwt`): EdDSA, `iss` = `sub` =
 // the host's id, `aud` = `peergpu-agent-token`, a unique `jti`, `exp` at most 60 seconds ahead. The
-// answer is a token of 10 minutes that is bound to the key and good for `/ws/agent` alone.
+// answer is a token of 10 minutes that is bound to the key (`cnf.jkt`) and good for `/ws/agent` alone.
+// A host that may not connect is 403 `host_suspended`, for now, or `host_removed`, for good.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -8897,6 +9958,22 @@ func (c *ClientWithResponses) LogoutWithResponse(ctx context.Context, params *Lo
 		return nil, err
 	}
 	return ParseLogoutResponse(rsp)
+}
+
+// GetAuthProvidersWithResponse Show how one can sign in
+//
+// What a sign-in page offers. `demo` is there in demo mode alone, where the accounts and their password
+// are well known and the server serves its own machine only.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/auth/providers (the `GetAuthProviders` operationId).
+func (c *ClientWithResponses) GetAuthProvidersWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetAuthProvidersResponse, error) {
+	rsp, err := c.GetAuthProviders(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetAuthProvidersResponse(rsp)
 }
 
 // RefreshSessionWithResponse Renew the access token
@@ -9039,6 +10116,22 @@ func (c *ClientWithResponses) ListHostsWithResponse(ctx context.Context, params 
 		return nil, err
 	}
 	return ParseListHostsResponse(rsp)
+}
+
+// GetEarningsWithResponse Show what one's hosts earned
+//
+// What the ledger credited the account with for jobs on its hosts, removed ones too, by the UTC day of
+// the settlement.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/hosts/earnings (the `GetEarnings` operationId).
+func (c *ClientWithResponses) GetEarningsWithResponse(ctx context.Context, params *GetEarningsParams, reqEditors ...RequestEditorFn) (*GetEarningsResponse, error) {
+	rsp, err := c.GetEarnings(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetEarningsResponse(rsp)
 }
 
 // CreateEnrollmentTokenWithResponse Get a token that adds a host
@@ -9184,6 +10277,21 @@ func (c *ClientWithResponses) UpdateDeviceWithResponse(ctx context.Context, id H
 	return ParseUpdateDeviceResponse(rsp)
 }
 
+// GetHostEarningsWithResponse Show what a host earned
+//
+// What the ledger credited the host's owner with for jobs on this host, by the UTC day of the settlement.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/hosts/{id}/earnings (the `GetHostEarnings` operationId).
+func (c *ClientWithResponses) GetHostEarningsWithResponse(ctx context.Context, id HostPath, params *GetHostEarningsParams, reqEditors ...RequestEditorFn) (*GetHostEarningsResponse, error) {
+	rsp, err := c.GetHostEarnings(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetHostEarningsResponse(rsp)
+}
+
 // ListHostJobsWithResponse List what a host ran
 //
 // Every attempt that the host was given, newest first, with what it earned. Commands, environment, logs
@@ -9198,6 +10306,22 @@ func (c *ClientWithResponses) ListHostJobsWithResponse(ctx context.Context, id H
 		return nil, err
 	}
 	return ParseListHostJobsResponse(rsp)
+}
+
+// GetHostTelemetryWithResponse Show the load of a host's GPUs
+//
+// What the heartbeats of the last ten minutes said, at most one sample a second. It is kept in memory
+// alone and starts anew with the server. What comes next is told by `/ws/me`.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/hosts/{id}/telemetry (the `GetHostTelemetry` operationId).
+func (c *ClientWithResponses) GetHostTelemetryWithResponse(ctx context.Context, id HostPath, reqEditors ...RequestEditorFn) (*GetHostTelemetryResponse, error) {
+	rsp, err := c.GetHostTelemetry(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetHostTelemetryResponse(rsp)
 }
 
 // ListJobsWithResponse List one's jobs
@@ -9265,7 +10389,9 @@ func (c *ClientWithResponses) CreateJobWithResponse(ctx context.Context, params 
 //
 // Says which offers fit a job, how many hosts each constraint excludes, what would be held, what it may
 // cost and how long it would wait. It takes the same body as a submit, of which everything may be
-// absent, and stores nothing.
+// absent, and stores nothing. It is quick enough to be asked while somebody types; only `needs`,
+// `limits`, `host_id`, `image`, the mode of `network` and the kind of `source` matter to it, and nothing
+// else is checked for its meaning.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -9282,7 +10408,9 @@ func (c *ClientWithResponses) EstimateJobWithBodyWithResponse(ctx context.Contex
 //
 // Says which offers fit a job, how many hosts each constraint excludes, what would be held, what it may
 // cost and how long it would wait. It takes the same body as a submit, of which everything may be
-// absent, and stores nothing.
+// absent, and stores nothing. It is quick enough to be asked while somebody types; only `needs`,
+// `limits`, `host_id`, `image`, the mode of `network` and the kind of `source` matter to it, and nothing
+// else is checked for its meaning.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -9297,8 +10425,8 @@ func (c *ClientWithResponses) EstimateJobWithResponse(ctx context.Context, body 
 
 // GetJobWithResponse Show a job
 //
-// The job with what was asked for (values of variables excepted), where it stands and what it
-// costs. Administrators may read any job.
+// The job with what was asked for (values of secret variables excepted), where it stands and what it
+// costs. Administrators may read any job, without values of variables.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -9453,17 +10581,40 @@ func (c *ClientWithResponses) GetJobLogsWithResponse(ctx context.Context, id Job
 	return ParseGetJobLogsResponse(rsp)
 }
 
-// RerunJobWithResponse Run a job again
+// RerunJobWithBodyWithResponse Run a job again
 //
-// Submits the same job anew, with its bundle and its variables, secret ones too. The new job names the
-// one that it repeats (`rerun_of`) and counts on in the version history. A bundle that has been removed
-// is 409 `bundle_expired`.
+// Without a body, or with an empty one, submits the same job anew, with its bundle and its variables, secret ones too. With
+// a body, "edit and run again": the new job is what the body says, as in a submit, and has the source of
+// the old one, its bundle or image. A variable in `env` without `value` keeps the value that the old
+// job has under that name, so that secrets need not be known. The new job names the one that it repeats
+// (`rerun_of`) and counts on in the version history. A bundle that has been removed is 409
+// `bundle_expired`.
 //
-// Returns a wrapper object for the known response body format(s).
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/jobs/{id}/rerun (the `RerunJob` operationId).
-func (c *ClientWithResponses) RerunJobWithResponse(ctx context.Context, id JobPath, params *RerunJobParams, reqEditors ...RequestEditorFn) (*RerunJobResponse, error) {
-	rsp, err := c.RerunJob(ctx, id, params, reqEditors...)
+func (c *ClientWithResponses) RerunJobWithBodyWithResponse(ctx context.Context, id JobPath, params *RerunJobParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RerunJobResponse, error) {
+	rsp, err := c.RerunJobWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRerunJobResponse(rsp)
+}
+
+// RerunJobWithResponse Run a job again
+//
+// Without a body, or with an empty one, submits the same job anew, with its bundle and its variables, secret ones too. With
+// a body, "edit and run again": the new job is what the body says, as in a submit, and has the source of
+// the old one, its bundle or image. A variable in `env` without `value` keeps the value that the old
+// job has under that name, so that secrets need not be known. The new job names the one that it repeats
+// (`rerun_of`) and counts on in the version history. A bundle that has been removed is 409
+// `bundle_expired`.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/jobs/{id}/rerun (the `RerunJob` operationId).
+func (c *ClientWithResponses) RerunJobWithResponse(ctx context.Context, id JobPath, params *RerunJobParams, body RerunJobJSONRequestBody, reqEditors ...RequestEditorFn) (*RerunJobResponse, error) {
+	rsp, err := c.RerunJob(ctx, id, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -9548,6 +10699,21 @@ func (c *ClientWithResponses) ListOffersWithResponse(ctx context.Context, params
 		return nil, err
 	}
 	return ParseListOffersResponse(rsp)
+}
+
+// GetMarketStatsWithResponse Show the market in numbers
+//
+// What is on offer now, and what has been run. Counts of jobs are up to a minute old.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/market/stats (the `GetMarketStats` operationId).
+func (c *ClientWithResponses) GetMarketStatsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetMarketStatsResponse, error) {
+	rsp, err := c.GetMarketStats(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetMarketStatsResponse(rsp)
 }
 
 // GetMeWithResponse Show the account
@@ -9660,8 +10826,8 @@ func (c *ClientWithResponses) DeleteTokenWithResponse(ctx context.Context, id To
 // CreateWSTicketWithBodyWithResponse Get a ticket for a WebSocket
 //
 // Browsers cannot send a bearer token with a WebSocket. A ticket is good once, for 30 seconds, for its
-// account and one resource, and is sent as a subprotocol, never in the URL:
-// `new WebSocket(url, ["v1.job", "ticket." + ticket])`.
+// account and one resource, a job or `me`, and is sent as a subprotocol, never in the URL:
+// `new WebSocket(url, protocols)` with the `protocols` of the answer.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -9677,8 +10843,8 @@ func (c *ClientWithResponses) CreateWSTicketWithBodyWithResponse(ctx context.Con
 // CreateWSTicketWithResponse Get a ticket for a WebSocket
 //
 // Browsers cannot send a bearer token with a WebSocket. A ticket is good once, for 30 seconds, for its
-// account and one resource, and is sent as a subprotocol, never in the URL:
-// `new WebSocket(url, ["v1.job", "ticket." + ticket])`.
+// account and one resource, a job or `me`, and is sent as a subprotocol, never in the URL:
+// `new WebSocket(url, protocols)` with the `protocols` of the answer.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -9870,6 +11036,39 @@ func ParseLogoutResponse(rsp *http.Response) (*LogoutResponse, error) {
 			headers.SetCookie = value
 		}
 		response.Headers204 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseGetAuthProvidersResponse parses an HTTP response from a GetAuthProvidersWithResponse call
+func ParseGetAuthProvidersResponse(rsp *http.Response) (*GetAuthProvidersResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetAuthProvidersResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest AuthProviders
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
 	}
 
 	return response, nil
@@ -10119,6 +11318,39 @@ func ParseListHostsResponse(rsp *http.Response) (*ListHostsResponse, error) {
 	return response, nil
 }
 
+// ParseGetEarningsResponse parses an HTTP response from a GetEarningsWithResponse call
+func ParseGetEarningsResponse(rsp *http.Response) (*GetEarningsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetEarningsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Earnings
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseCreateEnrollmentTokenResponse parses an HTTP response from a CreateEnrollmentTokenWithResponse call
 func ParseCreateEnrollmentTokenResponse(rsp *http.Response) (*CreateEnrollmentTokenResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -10313,6 +11545,39 @@ func ParseUpdateDeviceResponse(rsp *http.Response) (*UpdateDeviceResponse, error
 	return response, nil
 }
 
+// ParseGetHostEarningsResponse parses an HTTP response from a GetHostEarningsWithResponse call
+func ParseGetHostEarningsResponse(rsp *http.Response) (*GetHostEarningsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetHostEarningsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Earnings
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseListHostJobsResponse parses an HTTP response from a ListHostJobsWithResponse call
 func ParseListHostJobsResponse(rsp *http.Response) (*ListHostJobsResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -10329,6 +11594,39 @@ func ParseListHostJobsResponse(rsp *http.Response) (*ListHostJobsResponse, error
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest HostJobList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetHostTelemetryResponse parses an HTTP response from a GetHostTelemetryWithResponse call
+func ParseGetHostTelemetryResponse(rsp *http.Response) (*GetHostTelemetryResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetHostTelemetryResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Telemetry
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -11008,6 +12306,39 @@ func ParseListOffersResponse(rsp *http.Response) (*ListOffersResponse, error) {
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest OfferList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetMarketStatsResponse parses an HTTP response from a GetMarketStatsWithResponse call
+func ParseGetMarketStatsResponse(rsp *http.Response) (*GetMarketStatsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetMarketStatsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest MarketStats
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}

@@ -459,6 +459,9 @@ type Ack struct {
 
 	// Ok True: the server has done it, durably, or had done it before. False: see error.
 	Ok bool `json:"ok"`
+
+	// ServerTime To a heartbeat, the server's clock: as in welcome, which a long session drifts away from.
+	ServerTime *time.Time `json:"server_time,omitempty"`
 }
 
 // AckError defines model for AckError.
@@ -629,6 +632,7 @@ type Exited struct {
 }
 
 // Finished The attempt is over: the log is sent to its last byte, the artifacts are confirmed.
+// Where one of them is not, the attempt ends as upload_failed, whatever its reason.
 // The server makes the log durable and compares it before it acks. Repeated until acked
 // or told stale.
 type Finished struct {
@@ -1356,7 +1360,7 @@ type UploadTarget struct {
 	// Path As in the request.
 	Path string `json:"path"`
 
-	// URL Signed, good for 15 min; empty: the server has these bytes already. A path alone is meant on the server that the agent is configured with.
+	// URL Signed, good for 15 min, also when the job is cancelled meanwhile: what comes by it then is dropped; empty: the server has these bytes already. A path alone is meant on the server that the agent is configured with.
 	URL string `json:"url"`
 }
 
@@ -1377,6 +1381,12 @@ type Uploaded struct {
 type Usage struct {
 	// CPUMs CPU time of all processes; 0 when not known.
 	CPUMs int64 `json:"cpu_ms,omitempty"`
+
+	// FetchMs Milliseconds that fetching them took, unpacking apart. The server measures the host's bandwidth by it.
+	FetchMs int64 `json:"fetch_ms,omitempty"`
+
+	// FetchedBytes Of bundle and inputs that arrived whole; 0 when there were none.
+	FetchedBytes int64 `json:"fetched_bytes,omitempty"`
 
 	// PeakMemoryBytes 0 when not known.
 	PeakMemoryBytes int64 `json:"peak_memory_bytes,omitempty"`

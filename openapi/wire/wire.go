@@ -34,7 +34,7 @@ const (
 	CloseRestart         = 1012 // the server restarts: come back within 0 to 5 s
 	CloseBadFrame        = 4400 // not understood, or out of order
 	CloseUnauthenticated = 4401 // token or signature refused: get a new token
-	CloseForbidden       = 4403 // the host is suspended or retired
+	CloseForbidden       = 4403 // the host is suspended or removed: a token request says which
 	CloseTimeout         = 4408 // no frame in time
 	CloseFenced          = 4409 // a newer session of this host took over
 	CloseTooOld          = 4426 // the agent must be updated

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/fstest"
 	"testing/synctest"
 	"time"
 
@@ -27,12 +28,13 @@ import (
 
 	"github.com/peergpu/peergpu/adapters/gateway"
 	"github.com/peergpu/peergpu/adapters/httpapi"
-	"github.com/peergpu/peergpu/adapters/josetokens"
+	"github.com/peergpu/peergpu/adapters/memory"
 	"github.com/peergpu/peergpu/adapters/system"
 	"github.com/peergpu/peergpu/domain"
 	"github.com/peergpu/peergpu/openapi"
 	"github.com/peergpu/peergpu/openapi/api"
 	"github.com/peergpu/peergpu/tests/testkit/market"
+	"github.com/peergpu/peergpu/web"
 )
 
 // bundleBytes is the largest ZIP that the servers of these tests take.
@@ -67,20 +69,22 @@ func open(t *testing.T, change ...func(*httpapi.Settings)) *site {
 	t.Helper()
 	s := &site{Market: market.Open(t, market.Options{}), t: t, log: &journal{}, ready: map[string]error{"database": nil}}
 	settings := httpapi.Settings{BundleBytes: bundleBytes}
+	limiter := memory.NewLimiter(s.Clock)
 	for _, c := range change {
 		c(&settings)
 	}
-	manifests, err := josetokens.NewManifests(bytes.Repeat([]byte{7, 1, 3, 9}, 8), s.Clock, josetokens.Rotation{})
-	require.NoError(t, err)
 	log := slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	g := gateway.New(gateway.Deps{
-		Jobs: s.Jobs, Hosts: s.Hosts, Identity: s.Identity, Manifests: manifests, Clock: s.Clock, IDs: system.IDs{},
-		Live: s.Live, Log: log, JobJSON: httpapi.JobJSON,
+		Jobs: s.Jobs, Hosts: s.Hosts, Identity: s.Identity, Manifests: s.Manifests, Clock: s.Clock, IDs: system.IDs{},
+		Live: s.Live, Log: log, JobJSON: httpapi.JobJSON, HostJSON: httpapi.HostJSON, LoadJSON: httpapi.LoadJSON,
+		Limiter: limiter, Address: cameFrom, Connects: settings.Requests,
 	}, gateway.NewChannels())
+	var err error
 	s.echo, err = httpapi.New(httpapi.Deps{
-		Identity: s.Identity, Hosts: s.Hosts, Jobs: s.Jobs, Billing: s.Billing, Users: s.Store.Users(), Manifests: manifests,
-		Clock: s.Clock, Log: log, Blobs: s.Blobs.Handler(), AgentSocket: g.Agent, JobSocket: g.Job,
+		Identity: s.Identity, Hosts: s.Hosts, Jobs: s.Jobs, Billing: s.Billing, Users: s.Store.Users(), Manifests: s.Manifests,
+		Clock: s.Clock, Log: log, Blobs: s.Blobs.Handler(), Pages: pages(t), AgentSocket: g.Agent, JobSocket: g.Job, MeSocket: g.Me,
 		Ready: func(context.Context) map[string]error { return s.ready }, LinkKey: []byte("links"), Settings: settings,
+		Limiter: limiter, Address: cameFrom,
 	})
 	require.NoError(t, err)
 	s.wire = newPipes()
@@ -96,6 +100,17 @@ func open(t *testing.T, change ...func(*httpapi.Settings)) *site {
 		assert.NoError(t, g.Stop(context.Background()))
 	})
 	return s
+}
+
+// cameFrom lets a request say its address, on a network that has none.
+func cameFrom(r *http.Request) string { return r.Header.Get("X-From") }
+
+// pages is a web app of one page.
+func pages(t *testing.T) http.Handler {
+	t.Helper()
+	app, err := web.New(fstest.MapFS{"index.html": {Data: []byte("<html>app</html>")}})
+	require.NoError(t, err)
+	return app
 }
 
 // pipes is a network in memory, on which a bubble knows who waits.
@@ -296,7 +311,9 @@ func noSecrets(t *testing.T, req *http.Request, a answer) {
 	if !strings.Contains(a.Header.Get("Content-Type"), "json") || strings.HasPrefix(req.URL.Path, "/openapi") {
 		return
 	}
-	assert.NotRegexp(t, secretField, string(a.Body), "%s %s", req.Method, req.URL.Path)
+	if req.URL.Path != "/api/auth/providers" { // where the demo's password stands
+		assert.NotRegexp(t, secretField, string(a.Body), "%s %s", req.Method, req.URL.Path)
+	}
 	for _, word := range []string{canary, market.Password, "goroutine ", ".go:"} {
 		assert.NotContains(t, string(a.Body), word, "%s %s", req.Method, req.URL.Path)
 	}

@@ -291,7 +291,9 @@ func TestMoneyComesInAndGoesOut(t *testing.T) {
 		up("two", 10_000).problem(t, 422, "invalid_amount")
 		var account api.BillingAccount
 		s.do(ask{method: "GET", path: "/api/billing/account", token: renter}).json(t, 200, &account)
-		assert.Equal(t, api.BillingAccount{Currency: "USD", BalanceMicros: 10_000_000, Payments: "sandbox"}, account)
+		assert.Equal(t, api.BillingAccount{
+			Currency: "USD", BalanceMicros: 10_000_000, MinTopUpMicros: 1_000_000, MaxTopUpMicros: 10_000_000_000, Payments: "sandbox",
+		}, account)
 
 		paid := s.submit(renter, echoJob(nil))
 		h.Take().Run(0, 10*time.Second)

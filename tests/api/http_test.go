@@ -43,7 +43,6 @@ func TestEveryRouteIsInTheDocumentAndTheOtherWayRound(t *testing.T) {
 			}
 			served = append(served, r.Method+" "+strings.Join(parts, "/"))
 		}
-		described = append(described, "GET /", "HEAD /") // leads to the documentation
 		slices.Sort(described)
 		slices.Sort(served)
 		assert.Equal(t, described, served)
@@ -100,10 +99,27 @@ func TestWhatIsNotThereIsAProblem(t *testing.T) {
 		assert.Equal(t, got.Header.Get("X-Request-Id"), p.RequestID)
 		assert.Len(t, p.RequestID, 36)
 		s.do(ask{method: "DELETE", path: "/api/jobs"}).problem(t, 405, "method_not_allowed")
-		got = s.do(ask{method: "GET", path: "/"})
-		assert.Equal(t, 302, got.StatusCode)
-		assert.Equal(t, "/docs", got.Header.Get("Location"))
 		assert.NotEqual(t, "mine", s.do(ask{method: "GET", path: "/", header: http.Header{"X-Request-Id": {"mine"}}}).Header.Get("X-Request-Id"))
+	})
+}
+
+func TestWhatTheServerDoesNotServeIsAPageOfTheWebApp(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := open(t)
+		for _, path := range []string{"/", "/login", "/jobs/job_1", "/apis", "/docsy", "/models/api/docs", "/%2fapi/jobs"} {
+			got := s.do(ask{method: "GET", path: path})
+			assert.Equal(t, 200, got.StatusCode, path)
+			assert.Equal(t, "text/html; charset=utf-8", got.Header.Get("Content-Type"))
+			assert.Equal(t, "<html>app</html>", string(got.Body))
+		}
+		for _, path := range []string{
+			"/api", "/api/", "/api/nothing", "/ws/nothing", "/docs/nothing.js", "/healthz/x", "/readyz/x", "/metrics", "/hf/x", "/blobs", "/openapi.json/x",
+		} {
+			s.do(ask{method: "GET", path: path}).problem(t, 404, "not_found")
+		}
+		for _, method := range []string{"POST", "PUT", "DELETE"} {
+			s.do(ask{method: method, path: "/login"}).problem(t, 404, "not_found")
+		}
 	})
 }
 
@@ -160,7 +176,7 @@ func TestReadinessNamesWhatIsMissingAndNoAddress(t *testing.T) {
 
 func TestTheDemoServesThisMachineAlone(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s := open(t, func(o *httpapi.Settings) { o.Demo = true })
+		s := open(t, func(o *httpapi.Settings) { o.Demo = &api.DemoSignIn{} })
 		for _, c := range []struct {
 			host, origin string
 			want         int

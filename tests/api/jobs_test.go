@@ -50,13 +50,14 @@ func TestAJobFromSubmitToItsStatement(t *testing.T) {
 		h := s.Host(bob, market.Machine{GPUs: 2})
 
 		job := s.submit(renter, echoJob(map[string]any{
-			"env":   []any{map[string]any{"name": "KEY", "value": canary, "secret": true}, map[string]any{"name": "LEVEL", "value": canary}},
+			"env":   []any{map[string]any{"name": "KEY", "value": canary, "secret": true}, map[string]any{"name": "LEVEL", "value": "3"}},
 			"needs": map[string]any{"gpus": 1, "gpu_model": "rtx 4090"},
 		}))
 		assert.Equal(t, api.JobState("assigned"), job.State)
 		assert.Equal(t, "ada", job.Renter.Handle)
 		assert.Equal(t, "NVIDIA GeForce RTX 4090", job.Needs.GPUModel, "as the catalogue names it")
-		assert.Equal(t, []api.ShownEnvVar{{Name: "KEY", Secret: true}, {Name: "LEVEL"}}, job.Env)
+		level := "3"
+		assert.Equal(t, []api.ShownEnvVar{{Name: "KEY", Secret: true}, {Name: "LEVEL", Value: &level}}, job.Env)
 		assert.Equal(t, h.ID.Prefixed("hst"), job.Host.ID)
 		assert.Equal(t, int64(6000), job.HoldMicros)
 		assert.Equal(t, api.PaymentStateAuthorized, job.Payment.State)
@@ -215,7 +216,9 @@ func TestAJobThatNoHostFitsSaysWhy(t *testing.T) {
 		assert.Equal(t, api.PaymentStateVoided, cancelled.Payment.State)
 		synctest.Wait()
 		assert.Equal(t, 10*market.Dollar, s.Balance(ada).Credit)
-		s.do(ask{method: "POST", path: "/api/jobs", token: renter, body: echoJob(map[string]any{"limits": map[string]any{"max_cost_micros": 11_000_000}})}).problem(t, 402, "insufficient_funds")
+		refused := s.do(ask{method: "POST", path: "/api/jobs", token: renter, body: echoJob(map[string]any{"limits": map[string]any{"max_cost_micros": 11_000_000}})})
+		refused.problem(t, 402, "insufficient_funds")
+		assert.Contains(t, string(refused.Body), "the job needs 11.000000 USD to be held until it ends, and 10.000000 are available: buy 1.000000 more")
 	})
 }
 

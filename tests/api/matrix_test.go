@@ -79,6 +79,8 @@ var (
 
 // matrix has a row for every operation of the document.
 var matrix = map[string]row{
+	"getAuthProviders": public(200),
+
 	"register":       public(201).body(map[string]any{"email": "new@example.org", "password": market.Password, "name": "N", "accepted_terms": true}),
 	"login":          public(200).body(map[string]any{"email": "ada@example.org", "password": market.Password}),
 	"refreshSession": row{others: 401, owner: 200, admin: 401}.asks(asProgram),
@@ -93,7 +95,8 @@ var matrix = map[string]row{
 	"getHost": private(200).of(theHost).hosts(), "updateHost": private(200).of(theHost).hosts().body(map[string]any{"region": "x"}),
 	"deleteHost":   private(204).of(theHost).hosts(),
 	"updateDevice": private(200).of(theHost).hosts().body(map[string]any{"price_micros": 5}),
-	"listHostJobs": private(200).of(theHost).hosts(),
+	"listHostJobs": private(200).of(theHost).hosts(), "getHostTelemetry": private(200).of(theHost).hosts(),
+	"getHostEarnings": private(200).of(theHost).hosts(), "getEarnings": own(200).hosts(),
 	"registerHost": public(201).asks(func(w *world, _ string) ask {
 		body, _ := enrolment(w.t, w.enrollmentToken(w.session["bob"]))
 		return ask{body: body}
@@ -106,7 +109,7 @@ var matrix = map[string]row{
 	}),
 	"getAgentKeys": public(200),
 
-	"listOffers": public(200), "listGPUModels": public(200), "getMarketHost": public(200).of(theHost),
+	"listOffers": public(200), "getMarketStats": public(200), "listGPUModels": public(200), "getMarketHost": public(200).of(theHost),
 
 	"listJobs": own(200), "createJob": own(201).body(echoJob(nil)), "estimateJob": own(200).body(map[string]any{}),
 	"getJob": private(200).of(theJob), "cancelJob": private(200).of(theJob), "listJobEvents": private(200).of(theJob),
@@ -118,7 +121,7 @@ var matrix = map[string]row{
 	"getBillingAccount": own(200), "createTopUp": own(201).asks(once), "listLedger": own(200), "listStatements": own(200),
 
 	// Whoever may open a socket is told that this is no attempt to.
-	"watchJob": private(400).of(theJob), "connectAgent": {others: 401, owner: 401, admin: 401},
+	"watchJob": private(400).of(theJob), "watchMe": own(400), "connectAgent": {others: 401, owner: 401, admin: 401},
 
 	"putBlob": public(403).of(someBlob).asks(func(*world, string) ask {
 		return ask{body: "x", header: http.Header{"Content-Type": {"application/zip"}}}

@@ -212,3 +212,27 @@ func TestALogIsFollowedFromBeforeTheFirstAttemptToItsEnd(t *testing.T) {
 		assert.False(t, more, "it ends with the attempt")
 	})
 }
+
+func TestAFollowedLogBreaksOffWithTheSession(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := open(t)
+		_, renter := s.person("ada", 10*market.Dollar)
+		job := s.submit(renter, echoJob(map[string]any{"needs": map[string]any{"max_price_micros": 360_000}}))
+		var made struct{ ID, Token string }
+		s.do(ask{method: "POST", path: "/api/tokens", token: renter, body: map[string]any{"name": "laptop", "scopes": []string{"jobs:read"}}}).json(t, 201, &made)
+		res, err := s.client.Do(s.request(ask{method: "GET", path: "/api/jobs/" + job.ID + "/logs?follow=true", token: made.Token}))
+		require.NoError(t, err)
+		defer res.Body.Close()
+		read := make(chan error, 1)
+		go func() {
+			_, err := io.Copy(io.Discard, res.Body)
+			read <- err
+		}()
+		pass(10 * time.Second)
+		assert.Empty(t, read)
+		s.do(ask{method: "DELETE", path: "/api/tokens/" + made.ID, token: renter})
+		pass(7 * time.Second)
+		require.NotEmpty(t, read)
+		assert.Error(t, <-read, "that is no end of the log")
+	})
+}

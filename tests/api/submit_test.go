@@ -71,6 +71,7 @@ func TestABadFormIsRefusedFieldByFieldAndLeavesNothing(t *testing.T) {
 			{"another part", []part{job, bundle, {"extra", "x"}}, 400, "invalid_request", "/extra"},
 			{"unknown field", []part{{"job", `{"command":["true"],"price_micros":1}`}, bundle}, 400, "invalid_request", "/price_micros"},
 			{"unknown field, later", []part{bundle, {"job", `{"command":["true"],"needs":{"gpu":1}}`}}, 400, "invalid_request", "/needs/gpu"},
+			{"a key twice", []part{{"job", `{"command":["true"],"limits":{"max_runtime_s":1,"max_runtime_s":9}}`}, bundle}, 400, "invalid_request", "/limits/max_runtime_s"},
 			{"wrong type", []part{{"job", `{"command":"true"}`}, bundle}, 400, "invalid_request", "/command"},
 			{"no JSON", []part{{"job", `{`}, bundle}, 400, "invalid_request", ""},
 			{"wrong meaning", []part{{"job", `{"command":["true"],"outputs":["../x"]}`}, bundle}, 422, "invalid_job", "/outputs/0"},

@@ -34,7 +34,7 @@ func refuse(r row, f *File, imported string) string {
 	if ours, found := strings.CutPrefix(imported, Module); found {
 		ours = strings.TrimPrefix(ours, "/")
 		switch {
-		case among(r.ours, ours), f.Test && (ours == f.Package || among(testOurs, ours)):
+		case among(r.ours, ours), ours == hooks && !among(neverHooks, f.Package), f.Test && (ours == f.Package || among(testOurs, ours)):
 			return ""
 		}
 		return "the row of " + r.packages + " does not allow it"

@@ -66,6 +66,11 @@ func TestTheTableRefusesWhatItShould(t *testing.T) {
 		{"", ours("adapters"), false, true},
 		{"", ours("adapters/bunstore"), false, false},
 		{"tests/e2e", ours("adapters/bunstore"), true, true},
+		{"application/jobs", ours("tests/faults"), false, true},
+		{"agent/daemon", ours("tests/faults"), false, true},
+		{"domain/jobs", ours("tests/faults"), false, false},
+		{"application/jobs", ours("tests/testkit"), false, false},
+		{"tests/faults", ours("domain"), false, false},
 		// A vendor is its module, not every path that begins like it.
 		{"adapters/bunstore", "github.com/uptrace/bunker", false, false},
 		{"adapters/memory", "github.com/stretchr/testify/assert", false, false},

@@ -29,6 +29,7 @@ var table = []row{
 	{"adapters/cloudblob", driven, "gocloud aws"},
 	{"adapters/eventbus", driven, "watermill rueidis"},
 	{"adapters/redislive", driven, "rueidis"},
+	{"adapters/registries", driven, "reference"},
 	{"adapters/stripepay", driven, "stripe"},
 	{"adapters/josetokens", driven, "jose"},
 	{"adapters/oidclogin", driven, "oidc oauth2"},
@@ -55,20 +56,26 @@ var table = []row{
 
 	{"", "application adapters agent/daemon agent/gpu agent/runtime agent/transfer", "fx kong"},
 
-	{"tests/**", "**", testVendors + " pgx websocket echo kin-openapi watermill fx jose sys"},
+	{hooks, "", ""},
+	{"tests/**", "**", testVendors + " pgx sqlite websocket echo kin-openapi watermill fx jose sys"},
 }
 
 const (
 	driven  = "domain/** ports"
 	driving = driven + " application/** openapi/** web"
 	agent   = "agent/** openapi/wire openapi/bundle"
+
+	// The crash points stand wherever something can die, which is everywhere but in
+	// what only computes.
+	hooks      = "tests/faults"
+	neverHooks = "domain/** openapi/**"
 )
 
 // What tests may import beyond their package's row: the doubles that are fast
 // enough for everywhere, and what helps to assert. None of it leads upwards.
 const (
-	testOurs    = "domain/** ports adapters/memory adapters/system tests/contract tests/testkit/**"
-	testVendors = "testify rapid yaml"
+	testOurs    = "domain/** ports openapi adapters/memory adapters/system tests/contract tests/testkit/**"
+	testVendors = "testify rapid yaml toxiproxy"
 )
 
 // vendors names the modules of others that we import, each by its path
@@ -94,11 +101,13 @@ var vendors = map[string]string{
 	"pgx":          "github.com/jackc/pgx/v5",
 	"prometheus":   "github.com/prometheus/client_golang",
 	"rapid":        "pgregory.net/rapid",
+	"reference":    "github.com/distribution/reference",
 	"rueidis":      "github.com/redis/rueidis",
 	"sqlite":       "modernc.org/sqlite",
 	"stripe":       "github.com/stripe/stripe-go/v79",
 	"sys":          "golang.org/x/sys",
 	"testify":      "github.com/stretchr/testify",
+	"toxiproxy":    "github.com/Shopify/toxiproxy/v2 github.com/rs/zerolog",
 	"text":         "golang.org/x/text",
 	"uuid":         "github.com/google/uuid",
 	"watermill":    "github.com/ThreeDotsLabs/watermill",

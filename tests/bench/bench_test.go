@@ -4,8 +4,10 @@
 package bench
 
 import (
+	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -14,9 +16,43 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/peergpu/peergpu/tests/e2e"
+	"github.com/peergpu/peergpu/tests/testkit/servers"
 )
 
-func TestMain(m *testing.M) { e2e.Main(m) }
+// How much is measured, each to be set after -args.
+var (
+	jobCount   = flag.Int("jobs", 10_000, "E2: trivial jobs")
+	agentCount = flag.Int("agents", 1000, "E3: idle agents")
+	lineCount  = flag.Int("lines", 100_000, "E4: lines as fast as they go")
+	idleTime   = flag.Duration("idle", 20*time.Second, "E3: how long heartbeats are measured")
+	paceTime   = flag.Duration("pace", 10*time.Second, "E4: how long 1,000 lines a second are measured")
+)
+
+func TestMain(m *testing.M) {
+	if os.Getenv(bareVariable) != "" {
+		serveBare()
+		return
+	}
+	e2e.Main(m)
+}
+
+// stores are the databases that the server is measured on: the one of the embedded
+// profile, and a PostgreSQL that waits for the disk.
+var stores = []struct {
+	name string
+	open func(*testing.B) *servers.Postgres // nil: SQLite
+}{
+	{"store=SQLite", func(*testing.B) *servers.Postgres { return nil }},
+	{"store=Postgres", durable},
+}
+
+// address is the URL of a database as the server takes it.
+func address(p *servers.Postgres) string {
+	if p == nil {
+		return ""
+	}
+	return p.URL
+}
 
 // samples are how long the same thing took again and again.
 type samples []time.Duration
@@ -55,15 +91,49 @@ func load(b *testing.B) (one float64) {
 // cpu is the processor time that a process and its dead children have used.
 func cpu(b *testing.B, p *os.Process) time.Duration {
 	b.Helper()
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Pid))
+	fields, err := stat(fmt.Sprintf("/proc/%d/stat", p.Pid))
 	require.NoError(b, err)
-	// The second field, a name in parentheses, may hold anything.
-	fields := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+1:]))
-	var ticks, sum int64
-	for _, f := range fields[11:15] {
-		_, err := fmt.Sscan(f, &ticks)
-		require.NoError(b, err)
-		sum += ticks
+	return ticks(b, fields[11:15])
+}
+
+// cpuOf is that of a PostgreSQL with its backends.
+func cpuOf(b *testing.B, p *servers.Postgres) (sum time.Duration) {
+	b.Helper()
+	if p == nil {
+		return 0
 	}
-	return time.Duration(sum) * 10 * time.Millisecond // a tick is 10 ms on every Linux that Go knows
+	all, err := filepath.Glob("/proc/[0-9]*/stat")
+	require.NoError(b, err)
+	for _, path := range all {
+		fields, err := stat(path)
+		if err != nil {
+			continue // it has ended
+		}
+		if own := fmt.Sprintf("/proc/%d/stat", p.PID()); path == own || fields[1] == fmt.Sprint(p.PID()) {
+			sum += ticks(b, fields[11:15])
+		}
+	}
+	return sum
+}
+
+// stat is what the kernel says of a process, from the third field on: the second, a name
+// in parentheses, may hold anything.
+func stat(path string) ([]string, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+1:])), nil
+}
+
+// ticks sums up times of the kernel. A tick is 10 ms on every Linux that Go knows.
+func ticks(b *testing.B, fields []string) time.Duration {
+	b.Helper()
+	var one, sum int64
+	for _, f := range fields {
+		_, err := fmt.Sscan(f, &one)
+		require.NoError(b, err)
+		sum += one
+	}
+	return time.Duration(sum) * 10 * time.Millisecond
 }

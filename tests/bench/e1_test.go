@@ -39,16 +39,10 @@ func BenchmarkE1(b *testing.B) {
 			"--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "/bin/echo", "hello",
 		}, func(b *testing.B) { testkit.Need(b, servers.Bubblewrap) }},
 	} {
-		for _, store := range []struct {
-			name string
-			open func(*testing.B) string
-		}{
-			{"store=SQLite", func(*testing.B) string { return "" }},
-			{"store=Postgres", func(b *testing.B) string { return durable(b) }},
-		} {
+		for _, store := range stores {
 			b.Run(isolation.name+"/"+store.name, func(b *testing.B) {
 				isolation.need(b)
-				e1(b, store.open(b), isolation.settings, isolation.command)
+				e1(b, address(store.open(b)), isolation.settings, isolation.command)
 			})
 		}
 	}
@@ -95,7 +89,7 @@ func e1(b *testing.B, database string, settings, command []string) {
 	b.ReportMetric(host.Seconds()*1e3/float64(len(first)), "agent-cpu-ms/job")
 	b.ReportMetric(load(b), "load")
 	f.report()
-	r.settled(u)
+	settled(b, u)
 }
 
 // renter is a program that uses the API over one connection.
@@ -166,24 +160,13 @@ func (r renter) run() (at [3]time.Duration) {
 	}
 }
 
-// settled checks that in the end the money of every job is settled.
-func (r renter) settled(u *e2e.User) {
-	var account struct {
-		Held int64 `json:"held_micros"`
-	}
-	require.Eventually(r.b, func() bool {
-		u.Call(http.MethodGet, "/api/billing/account", nil, &account)
-		return account.Held == 0
-	}, 30*time.Second, 50*time.Millisecond)
-}
-
 // durable is an empty database of a PostgreSQL that waits for the disk at each commit,
 // unlike the one that tests share.
-func durable(b *testing.B) string {
+func durable(b *testing.B) *servers.Postgres {
 	b.Helper()
 	testkit.Need(b, servers.PostgreSQL)
 	server, err := servers.StartPostgres(b.Context(), "fsync=on", "synchronous_commit=on", "full_page_writes=on")
 	require.NoError(b, err)
 	b.Cleanup(func() { require.NoError(b, server.Stop()) })
-	return server.URL
+	return server
 }

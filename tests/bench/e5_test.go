@@ -30,7 +30,7 @@ const (
 func BenchmarkE5(b *testing.B) {
 	for _, d := range []int{1_000, 10_000, 100_000} {
 		b.Run(fmt.Sprintf("devices=%d", d), func(b *testing.B) {
-			slots, requests := fleet(d), wishes()
+			slots, requests := devices(d), wishes()
 			half := slices.Clone(slots)
 			for i := range half {
 				half[i].Occupied = i%2 == 0
@@ -89,8 +89,8 @@ func matchAll(b *testing.B, d int, slots []jobs.Slot, requests []jobs.Request, e
 	return took
 }
 
-// fleet is d devices with as many models, sizes and tags as make 1,440 combinations.
-func fleet(d int) []jobs.Slot {
+// devices are d of them with as many models, sizes and tags as make 1,440 combinations.
+func devices(d int) []jobs.Slot {
 	rng := rand.New(rand.NewPCG(5, uint64(d)))
 	slots := make([]jobs.Slot, d)
 	for i := range slots {

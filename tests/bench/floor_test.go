@@ -147,11 +147,15 @@ const oneRow = "CREATE TABLE floor (id INTEGER PRIMARY KEY, body TEXT)"
 
 var body = strings.Repeat("x", 200)
 
-// sqliteCommit stores a row with the settings of the server's SQLite.
+// sqliteDSN opens a file with the settings of the server's SQLite.
+func sqliteDSN(path string) string {
+	return "file:" + path + "?_txlock=immediate&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)"
+}
+
+// sqliteCommit stores a row.
 func sqliteCommit(b *testing.B) func() {
 	b.Helper()
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(testkit.Dir(b), "floor.db")+
-		"?_txlock=immediate&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)")
+	db, err := sql.Open("sqlite", sqliteDSN(filepath.Join(testkit.Dir(b), "floor.db")))
 	require.NoError(b, err)
 	db.SetMaxOpenConns(1)
 	b.Cleanup(func() { require.NoError(b, db.Close()) })

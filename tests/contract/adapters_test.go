@@ -37,12 +37,17 @@ func TestBlobs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			Blobs(t, func(t *testing.T) ports.Blobs { return served(t, url(t)) })
+			BlobIndex(t, func(t *testing.T) (ports.BlobIndex, ports.Blobs) {
+				t.Helper()
+				s := served(t, url(t))
+				return s, s
+			})
 		})
 	}
 }
 
 // served is a store whose handler listens where its links lead.
-func served(t *testing.T, url string) ports.Blobs {
+func served(t *testing.T, url string) *cloudblob.Store {
 	t.Helper()
 	var listen net.ListenConfig
 	l, err := listen.Listen(t.Context(), "tcp", "127.0.0.1:0")

@@ -15,9 +15,11 @@ type Switchboard struct {
 	// Connect opens a session of a host, as its agent does. It returns when Channels
 	// knows the session; an older one of the host is over then.
 	Connect func(t *testing.T, host domain.ID) Line
-	// Assign stores work for a host, and Revoke that it shall stop it. Nobody is told.
+	// Assign stores work for a host, Revoke that it shall stop it, and Take that it does
+	// not have it any more. Nobody is told.
 	Assign func(t *testing.T, host domain.ID) (job domain.ID)
 	Revoke func(t *testing.T, job domain.ID)
+	Take   func(t *testing.T, job domain.ID)
 	// Stall makes every look for a host's work take until release is called: it has
 	// read what there is, and does not come back. looking has something when one does.
 	Stall func(t *testing.T, host domain.ID) (looking <-chan struct{}, release func())
@@ -41,6 +43,7 @@ func Channels(t *testing.T, open func(*testing.T) Switchboard) {
 	c := channelCases{open(t)}
 	t.Run("a session that is woken looks for work", c.wake)
 	t.Run("what a session was told of it is not told again", c.once)
+	t.Run("a session is told of work that was taken from its host", c.taken)
 	t.Run("waking does nothing for a host that is not connected", c.absent)
 	t.Run("waking reaches the newest session of its host", c.newest)
 	t.Run("waking never blocks, and is not lost on a session that is looking", c.busy)
@@ -74,6 +77,20 @@ func (c channelCases) wake(t *testing.T) {
 	c.Revoke(t, first)
 	c.Wake(host)
 	assert.Equal(t, Call{first, true}, received(t, l.Told, "work is revoked"))
+}
+
+func (c channelCases) taken(t *testing.T) {
+	t.Parallel()
+	host := ids.New()
+	l := c.Connect(t, host)
+	job := c.Assign(t, host)
+	c.Wake(host)
+	assert.Equal(t, Call{Job: job}, received(t, l.Told, "work"))
+	c.Take(t, job)
+	c.Wake(host)
+	assert.Equal(t, Call{job, true}, received(t, l.Told, "work is taken"))
+	c.Wake(host)
+	c.next(t, host, l) // and it is told once
 }
 
 func (c channelCases) once(t *testing.T) {

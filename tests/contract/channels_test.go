@@ -66,6 +66,11 @@ func exchange(t *testing.T) Switchboard {
 			_, err := s.Jobs().Update(t.Context(), job, func(j *work.Job) error { return j.Cancel(work.ReasonCancelledByRenter, now()) })
 			require.NoError(t, err)
 		},
+		Take: func(t *testing.T, job domain.ID) {
+			t.Helper()
+			_, err := s.Jobs().Update(t.Context(), job, func(j *work.Job) error { return j.Lose(1, work.ReasonHostError, "", now()) })
+			require.NoError(t, err)
+		},
 	}
 }
 
@@ -91,7 +96,9 @@ func (a *agents) key(t *testing.T, host domain.ID) ed25519.PrivateKey {
 func (a *agents) connect(t *testing.T, host domain.ID) Line {
 	t.Helper()
 	key := a.key(t, host)
-	token, err := a.tokens.Issue(ports.AudienceAgent, ports.Claims{Subject: host, Expires: now().Add(time.Hour)})
+	token, err := a.tokens.Issue(ports.AudienceAgent, ports.Claims{
+		Subject: host, Key: wire.Thumbprint(key.Public().(ed25519.PublicKey)), Expires: now().Add(time.Hour),
+	})
 	require.NoError(t, err)
 	server, err := transfer.NewServer(a.url, "1.2.3")
 	require.NoError(t, err)
@@ -124,6 +131,9 @@ func (a *agents) connect(t *testing.T, host domain.ID) Line {
 				told <- Call{Job: jobOf(body.JWS)}
 			case *wire.Cancel:
 				told <- Call{jobOf(body.JWS), true}
+			case *wire.LogAck:
+				job, _ := domain.ParsePrefixed("job", body.JobID)
+				told <- Call{job, body.Stale}
 			}
 		})
 	}()
@@ -180,7 +190,7 @@ func (s *stalling) stall(_ *testing.T, host domain.ID) (<-chan struct{}, func())
 func (s *stalling) List(ctx context.Context, f ports.JobFilter, p ports.Page) ([]work.Snapshot, error) {
 	list, err := s.Jobs.List(ctx, f, p)
 	s.mu.Lock()
-	g := s.gates[f.Host]
+	g := s.gates[f.Holder]
 	s.mu.Unlock()
 	if g != nil {
 		select {

@@ -33,6 +33,7 @@ type Storage interface {
 	Logs() ports.Logs
 	Artifacts() ports.Artifacts
 	Ledger() ports.Ledger
+	Earnings() ports.Earnings
 	Outbox() ports.Outbox
 }
 

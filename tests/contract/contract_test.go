@@ -36,7 +36,7 @@ func TestStorage(t *testing.T) {
 	for suite, run := range map[string]func(*testing.T, func(*testing.T) Storage){
 		"Users": Users, "Sessions": Sessions, "APITokens": APITokens,
 		"Hosts": Hosts, "Enrollments": Enrollments, "Presences": Presences,
-		"Jobs": Jobs, "Logs": Logs, "Artifacts": Artifacts, "Ledger": Ledger, "Outbox": Outbox,
+		"Jobs": Jobs, "Logs": Logs, "Artifacts": Artifacts, "Ledger": Ledger, "Earnings": Earnings, "Outbox": Outbox,
 	} {
 		for adapter, open := range storages {
 			t.Run(suite+" in "+adapter, func(t *testing.T) {

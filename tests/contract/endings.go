@@ -141,7 +141,7 @@ func (c endingCases) billed(t *testing.T) {
 	}{
 		"succeeded": {result: ended(0, "")},
 		"failed":    {result: ended(1, work.ReasonExitCode)},
-		"timed out": {result: ended(137, work.ReasonTimeout)},
+		"too large": {result: ended(137, work.ReasonOutOfMemory)},
 		"cancelled": {before: cancel, result: ended(143, work.ReasonCancelledByRenter)},
 	} {
 		id, renter := c.queued(t)
@@ -151,7 +151,7 @@ func (c endingCases) billed(t *testing.T) {
 			c.change(t, id, x.before)
 		}
 		c.change(t, id, h.ran(1, 1234, x.result))
-		assert.Equal(t, ports.Ending{Renter: renter, HostOwner: h.owner, Amount: 1234, Over: true}, c.of(t, id), name)
+		assert.Equal(t, ports.Ending{Renter: renter, Host: h.host, HostOwner: h.owner, Amount: 1234, Over: true}, c.of(t, id), name)
 	}
 }
 
@@ -162,7 +162,7 @@ func (c endingCases) unbilled(t *testing.T) {
 	c.change(t, byAdmin, h.lease,
 		func(j *work.Job) error { return j.Cancel(work.ReasonCancelledByAdmin, minute(1)) },
 		h.ran(1, 1234, ended(143, work.ReasonCancelledByRenter)))
-	assert.Equal(t, ports.Ending{Renter: renter, HostOwner: h.owner, Over: true}, c.of(t, byAdmin))
+	assert.Equal(t, ports.Ending{Renter: renter, Host: h.host, HostOwner: h.owner, Over: true}, c.of(t, byAdmin))
 
 	lost, renter := c.queued(t)
 	for n := range work.MaxLosses {
@@ -170,7 +170,7 @@ func (c endingCases) unbilled(t *testing.T) {
 		h = hire()
 		c.change(t, lost, h.lease, h.ran(n+1, 1234, ended(1, work.ReasonHostError)))
 	}
-	assert.Equal(t, ports.Ending{Renter: renter, HostOwner: h.owner, Over: true}, c.of(t, lost))
+	assert.Equal(t, ports.Ending{Renter: renter, Host: h.host, HostOwner: h.owner, Over: true}, c.of(t, lost))
 }
 
 func (c endingCases) secondHost(t *testing.T) {
@@ -180,7 +180,7 @@ func (c endingCases) secondHost(t *testing.T) {
 	c.change(t, id, first.lease, first.ran(1, 5000, ended(1, work.ReasonHostError)))
 	assert.False(t, c.of(t, id).Over)
 	c.change(t, id, second.lease)
-	assert.Equal(t, ports.Ending{Renter: renter, HostOwner: second.owner}, c.of(t, id))
+	assert.Equal(t, ports.Ending{Renter: renter, Host: second.host, HostOwner: second.owner}, c.of(t, id))
 	c.change(t, id, second.ran(2, 77, ended(0, "")))
-	assert.Equal(t, ports.Ending{Renter: renter, HostOwner: second.owner, Amount: 77, Over: true}, c.of(t, id))
+	assert.Equal(t, ports.Ending{Renter: renter, Host: second.host, HostOwner: second.owner, Amount: 77, Over: true}, c.of(t, id))
 }

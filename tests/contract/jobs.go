@@ -29,6 +29,7 @@ func Jobs(t *testing.T, open func(*testing.T) Storage) {
 	t.Run("concurrent changes of one job lose nothing", c.concurrentChanges)
 	t.Run("the events of a job are its timeline", c.timeline)
 	t.Run("a request of a renter makes one job", c.duplicateRequest)
+	t.Run("of those who run a job again at once, each gets a number of its own", c.versionRace)
 	t.Run("of those who lease one device, one gets it", c.deviceRace)
 	t.Run("of those who lease the same devices in another order, one gets them", c.devicesRace)
 	t.Run("a device is free again when its attempt ends", c.deviceFreed)
@@ -327,6 +328,10 @@ func (c jobCases) calls() calls {
 			return err
 		},
 		"Get": func(ctx context.Context) error { _, err := c.Get(ctx, ids.New(), domain.ID{}); return err },
+		"Count": func(ctx context.Context) error {
+			_, err := c.Count(ctx, ports.JobFilter{Renter: ids.New()})
+			return err
+		},
 		"List": func(ctx context.Context) error {
 			_, err := c.List(ctx, ports.JobFilter{Renter: ids.New()}, ports.Page{Limit: 1})
 			return err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,18 +33,25 @@ func (c jobCases) filters(t *testing.T) {
 	base := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
 	at := func(i int) time.Time { return base.Add(time.Duration(i%7) * time.Microsecond) }
 	renters, hosts, origins := [3]domain.ID{ids.New(), ids.New(), ids.New()}, [3]domain.ID{ids.New(), ids.New(), ids.New()}, [2]domain.ID{ids.New(), ids.New()}
+	names := []string{"Digits", "50% of it", "under_score", "Größe", "back\\slash", ""}
 	states := []work.State{work.Pending, work.Queued, work.Running, work.Queued, work.Failed}
 	var all []work.Snapshot
 	for i := range 60 {
 		s := work.Snapshot{
-			ID: ids.New(), Renter: renters[i%3], Version: 1, State: states[i%5], Origin: origins[i%2], RunVersion: 1, Currency: "EUR",
-			CreatedAt: at(i), QueuedAt: at(i / 7), WaitUntil: at(i / 3),
+			ID: ids.New(), Renter: renters[i%3], Version: 1, State: states[i%5], Origin: origins[i%2], RunVersion: i + 1, Currency: "EUR",
+			CreatedAt: at(i), QueuedAt: at(i / 7), WaitUntil: at(i / 3), Spec: work.Spec{Name: names[i%len(names)]},
+		}
+		if s.State == work.Failed {
+			s.FinishedAt = at(i / 5)
 		}
 		if i%4 == 0 {
 			s.Idempotency.Key = string(rune('a' + i/12))
 		}
 		for n := range i % 3 {
 			s.Attempts = append(s.Attempts, work.Attempt{Number: n + 1, Host: hosts[(i+n)%3], Outcome: work.OutcomeLost})
+		}
+		if len(s.Attempts) > 0 && s.State == work.Running {
+			s.Attempts[len(s.Attempts)-1].Outcome = work.OutcomeActive
 		}
 		c.add(t, work.Restore(s))
 		all = append(all, s)
@@ -54,8 +62,15 @@ func (c jobCases) filters(t *testing.T) {
 		if maybe("host") {
 			f.Host = rapid.SampledFrom(hosts[:]).Draw(r, "host")
 		}
+		if maybe("holder") {
+			f.Holder = rapid.SampledFrom(hosts[:]).Draw(r, "holder")
+		}
 		if maybe("states") {
 			f.States = rapid.SliceOfN(rapid.SampledFrom(states), 1, 3).Draw(r, "states")
+		}
+		if maybe("text") {
+			own := rapid.SampledFrom(all).Draw(r, "whose").ID.Prefixed("job")
+			f.Text = rapid.SampledFrom([]string{"digits", "DIG", "%", "_", "ö", "ÖSS", "\\", "!", own, own[4:], own[:34], own[:7], own[4:12], own[4:10], "job_", "none"}).Draw(r, "text")
 		}
 		if maybe("origin") {
 			f.Origin = rapid.SampledFrom(origins[:]).Draw(r, "origin")
@@ -69,6 +84,9 @@ func (c jobCases) filters(t *testing.T) {
 		if maybe("before") {
 			f.Before = at(rapid.IntRange(0, 6).Draw(r, "before"))
 		}
+		if maybe("finished") {
+			f.Finished = at(rapid.IntRange(0, 6).Draw(r, "since"))
+		}
 		f.Order = rapid.SampledFrom([]ports.JobOrder{ports.NewestFirst, ports.LongestQueued}).Draw(r, "order")
 		p := ports.Page{Limit: rapid.IntRange(1, 30).Draw(r, "limit")}
 		if f.Order == ports.NewestFirst && maybe("after") {
@@ -77,7 +95,17 @@ func (c jobCases) filters(t *testing.T) {
 		got, err := c.List(t.Context(), f, p)
 		require.NoError(r, err)
 		require.Equal(r, scan(all, f, p), identities(got))
+		n, err := c.Count(t.Context(), f)
+		require.NoError(r, err)
+		require.Equal(r, int64(len(scan(all, f, ports.Page{Limit: len(all)}))), n)
 	})
+}
+
+func begins(id domain.ID, text string) bool {
+	if digits, named := strings.CutPrefix(text, "job_"); named {
+		return digits != "" && strings.HasPrefix(id.Prefixed("job"), text)
+	}
+	return len(text) >= 8 && strings.HasPrefix(id.Prefixed("")[1:], text)
 }
 
 // scan answers a list by looking at every job.
@@ -85,12 +113,16 @@ func scan(all []work.Snapshot, f ports.JobFilter, p ports.Page) []domain.ID {
 	var found []work.Snapshot
 	for _, s := range all {
 		there := slices.ContainsFunc(s.Attempts, func(a work.Attempt) bool { return a.Host == f.Host })
+		holds := slices.ContainsFunc(s.Attempts, func(a work.Attempt) bool { return a.Host == f.Holder && a.Active() })
 		if (f.Renter.IsZero() || s.Renter == f.Renter) &&
 			(f.Host.IsZero() || there) &&
+			(f.Holder.IsZero() || holds) &&
 			(len(f.States) == 0 || slices.Contains(f.States, s.State)) &&
+			(f.Text == "" || strings.Contains(strings.ToLower(s.Spec.Name), strings.ToLower(f.Text)) || begins(s.ID, f.Text)) &&
 			(f.Origin.IsZero() || s.Origin == f.Origin) &&
 			(f.Key == "" || s.Idempotency.Key == f.Key) &&
 			(f.WaitedUntil.IsZero() || s.State == work.Queued && !s.WaitUntil.After(f.WaitedUntil)) &&
+			(f.Finished.IsZero() || !s.FinishedAt.IsZero() && !s.FinishedAt.Before(f.Finished)) &&
 			(f.Before.IsZero() || s.CreatedAt.Before(f.Before)) &&
 			(p.After.IsZero() || bytes.Compare(s.ID[:], p.After[:]) < 0) {
 			found = append(found, s)

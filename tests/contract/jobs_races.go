@@ -50,6 +50,30 @@ func (c jobCases) duplicateRequest(t *testing.T) {
 	c.add(t, request(renter, ""))
 }
 
+func (c jobCases) versionRace(t *testing.T) {
+	t.Parallel()
+	first := draft(ids.New()).Snapshot()
+	again := func(version int) *work.Job {
+		j, err := work.New(work.Draft{
+			ID: ids.New(), Renter: first.Renter, Spec: first.Spec, Currency: "EUR", Rerun: &first, RunVersion: version,
+		}, now())
+		require.NoError(t, err)
+		return j
+	}
+	tried := make([]*work.Job, racers)
+	errs := race(racers, func(i int) error {
+		tried[i] = again(2)
+		return c.Add(t.Context(), tried[i])
+	})
+	assert.Equal(t, 1, winners(t, errs, ports.ErrVersionTaken))
+	for i, err := range errs {
+		if err != nil {
+			assert.Empty(t, c.events(t, tried[i].Snapshot().ID), "a loser stores nothing")
+		}
+	}
+	c.add(t, again(3))
+}
+
 func (c jobCases) deviceRace(t *testing.T) {
 	t.Parallel()
 	t.Run("by changing", func(t *testing.T) {

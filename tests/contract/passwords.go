@@ -97,7 +97,8 @@ func (c passwordCases) empty(t *testing.T) {
 		return best
 	}
 	some, none := quickest(hash), quickest("")
-	assert.True(t, none > some/3 && none < some*3, "%s without a hash, %s with one", none, some)
+	// Without the work it would be a ten-thousandth; a busy machine is not so unfair.
+	assert.True(t, none > some/50 && none < some*50, "%s without a hash, %s with one", none, some)
 	ok, _ := c.check(t, "", "")
 	assert.False(t, ok)
 }

@@ -66,7 +66,8 @@ func runtimeEnds(t *testing.T, c RuntimeCase) {
 		for _, argv := range [][]string{{"no-such-command"}, {"./no-such-file", "x"}} {
 			task := c.task(t)
 			task.Argv = argv
-			e, _ := c.run(t, task)
+			e, said := c.run(t, task)
+			assert.Empty(t, said, "the log is what the command prints")
 			assert.Equal(t, daemon.ReasonCommandNotFound, e.Reason)
 			assert.Equal(t, 127, e.Code)
 			assert.Contains(t, e.Detail, argv[0])

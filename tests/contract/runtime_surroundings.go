@@ -2,6 +2,7 @@ package contract
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -171,6 +172,27 @@ func runtimeLifeCycle(t *testing.T, c RuntimeCase) {
 		e, _ := c.follow(t, run)
 		assert.Equal(t, 9, e.Code)
 		assert.Empty(t, e.Reason)
+	})
+	t.Run("a command whose guard refuses does not run", func(t *testing.T) {
+		t.Parallel()
+		r, task := c.Open(t), c.task(t, "write ran 1", "hang")
+		told := 0
+		task.Guard = func(daemon.Processes) error {
+			told++
+			assert.NoFileExists(t, filepath.Join(task.Dir, "ran"))
+			return errors.New("nobody is on guard")
+		}
+		require.NoError(t, r.Prepare(t.Context(), task, nil))
+		run, err := r.Start(t.Context(), task)
+		if r.Info().Name == "simulated" {
+			require.NoError(t, err)
+			require.NoError(t, run.Cleanup())
+			assert.Zero(t, told, "it has no processes")
+			return
+		}
+		require.ErrorContains(t, err, "nobody is on guard")
+		assert.Equal(t, 1, told)
+		assert.NoFileExists(t, filepath.Join(task.Dir, "ran"))
 	})
 	t.Run("an attempt that never ran cannot be attached", func(t *testing.T) {
 		t.Parallel()

@@ -35,8 +35,9 @@ func TestProcessRuntimeWithoutSandbox(t *testing.T) {
 
 func process(o runtime.Options) func(t *testing.T) daemon.Runtime {
 	return func(t *testing.T) daemon.Runtime {
-		o.Dir = t.TempDir()
-		r, err := runtime.NewProcess(t.Context(), o)
+		own := o
+		own.Dir = t.TempDir()
+		r, err := runtime.NewProcess(t.Context(), own)
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, r.Close()) })
 		return r

@@ -3,6 +3,7 @@ package contract
 import (
 	"crypto/ed25519"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -70,7 +71,7 @@ func settle(t *testing.T, s Storage, p parts) *site {
 		Tokens: tokens, Channels: p.channels, Occupancy: x.occupancy, Live: live, Log: log,
 	}, hosts.Settings{Currency: "EUR", LeaseTTL: time.Minute, Heartbeat: 10 * time.Second})
 	x.billing = billing.New(billing.Deps{
-		Clock: system.Clock{}, IDs: &ids, Ledger: s.Ledger(), Gateway: stripepay.NewSandbox(), Endings: bridge.Endings{Jobs: s.Jobs()}, Log: log,
+		Clock: system.Clock{}, IDs: &ids, Ledger: s.Ledger(), Earnings: s.Earnings(), Gateway: stripepay.NewSandbox(), Endings: bridge.Endings{Jobs: s.Jobs()}, Log: log,
 	}, billing.Settings{Currency: "EUR", Fee: 1000, SmallestUp: unit, LargestUp: 10_000 * unit})
 	x.jobs = queue.New(queue.Deps{
 		Clock: system.Clock{}, IDs: &ids, Jobs: p.jobs, Logs: s.Logs(), Artifacts: s.Artifacts(), Blobs: blobs,
@@ -83,7 +84,7 @@ func settle(t *testing.T, s Storage, p parts) *site {
 }
 
 // thisMachine is where all hosts run: a key that is used on two machines was copied.
-const thisMachine = "machine"
+var thisMachine = strings.Repeat("0123456789abcdef", 4)
 
 // enrol stores a host of two devices under an id, with the public half of its key.
 func enrol(t *testing.T, s Storage, id domain.ID) (domainhosts.Snapshot, ed25519.PrivateKey) {

@@ -1,19 +1,26 @@
 package e2e
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/peergpu/peergpu/tests/testkit"
+	"github.com/peergpu/peergpu/tests/testkit/invariants"
 )
 
-func TestMain(m *testing.M) { Main(m) }
+func TestMain(m *testing.M) {
+	zerolog.SetGlobalLevel(zerolog.Disabled) // toxiproxy tells every connection
+	Main(m)
+}
 
 // job is what these tests read of a job.
 type job struct {
@@ -102,6 +109,10 @@ func TestTheServerKilledWhileAJobRunsLosesNothing(t *testing.T) {
 			assert.Zero(t, account.Held)
 			assert.Equal(t, 25_000_000-j.CostMicros, account.Balance)
 			assert.Equal(t, j.CostMicros-j.CostMicros/10, account.Pending)
+			printed := sha256.Sum256([]byte(want.String()))
+			c.Sound(invariants.World{
+				Acknowledged: []string{j.ID}, Logs: map[string]string{uuidOf(j.ID): hex.EncodeToString(printed[:])},
+			})
 			assert.Zero(t, c.Stop(), "the server stops cleanly")
 		})
 	}

@@ -47,6 +47,9 @@ begin() {
 	done
 	server=$(pgrep -f "^bin/peergpu demo" -n || true)
 	[ -n "$server" ] || fail "no server process"
+	if node "$root/web/build/node-version.mjs" 2> /dev/null; then
+		curl -fsS "$url/jobs/job_0" | grep -q 'id="root"' || fail "no web app at $url"
+	fi
 	ready=$(($(now) - started))
 }
 

@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -27,42 +28,55 @@ import (
 )
 
 // built is where the programs lie, once they are built.
-var built string
+var built struct {
+	sync.Mutex
+	dirs []string
+}
 
 // programs builds server and agent once for all tests of the process.
-var programs = sync.OnceValues(func() (string, error) {
+var programs = sync.OnceValues(func() (string, error) { return build("") })
+
+// build makes the programs with build tags, and gives their folder.
+func build(tags string) (string, error) {
 	dir, err := os.MkdirTemp("", "peergpu-e2e-")
 	if err != nil {
 		return "", err
 	}
-	built = dir
+	built.Lock()
+	built.dirs = append(built.dirs, dir)
+	built.Unlock()
 	for name, pkg := range map[string]string{"peergpu": "../..", "peergpu-agent": "../../agent"} {
-		out, err := exec.Command("go", "build", "-o", filepath.Join(dir, name), pkg).CombinedOutput()
+		out, err := exec.Command("go", "build", "-tags", tags, "-o", filepath.Join(dir, name), pkg).CombinedOutput()
 		if err != nil {
 			return "", fmt.Errorf("build %s: %w: %s", name, err, out)
 		}
 	}
 	return dir, nil
-})
+}
 
 // Main runs the tests of a package that uses clusters, and removes what they built.
 func Main(m *testing.M) {
 	code := m.Run()
-	if built != "" {
-		_ = os.RemoveAll(built)
+	for _, dir := range built.dirs {
+		_ = os.RemoveAll(dir)
 	}
 	os.Exit(code)
 }
 
 // Cluster is a server and what belongs to it.
 type Cluster struct {
-	t    testing.TB
-	bin  string
-	dir  string
-	URL  string
-	env  []string
-	proc *exec.Cmd
-	log  *lockedBuffer
+	t        testing.TB
+	bin      string
+	dir      string
+	database string
+	URL      string
+	env      []string
+	proc     *exec.Cmd
+	log      *lockedBuffer
+
+	agents map[string]*exec.Cmd          // by name, those that run
+	gone   map[*exec.Cmd]<-chan struct{} // closed when a program has ended
+	ended  func(pid int)                 // told of each program that is gone; nil: nobody asks
 }
 
 // lockedBuffer collects what a process prints.
@@ -88,13 +102,20 @@ func NewCluster(t testing.TB, database string, env ...string) *Cluster {
 	t.Helper()
 	bin, err := programs()
 	require.NoError(t, err)
+	return newCluster(t, bin, database, env...)
+}
+
+// newCluster prepares one with the programs of a folder.
+func newCluster(t testing.TB, bin, database string, env ...string) *Cluster {
+	t.Helper()
 	l := testkit.Listen(t)
 	address := l.Addr().String()
 	require.NoError(t, l.Close())
-	c := &Cluster{t: t, bin: bin, dir: testkit.Dir(t), URL: "http://" + address, log: &lockedBuffer{}}
+	c := &Cluster{t: t, bin: bin, dir: testkit.Dir(t), database: database, URL: "http://" + address, log: &lockedBuffer{}, agents: map[string]*exec.Cmd{}, gone: map[*exec.Cmd]<-chan struct{}{}}
 	c.env = append([]string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + c.dir, "PEERGPU_LISTEN=" + address, "PEERGPU_DATA=" + filepath.Join(c.dir, "data"),
-		"PEERGPU_LEASE_TTL=2s", "PEERGPU_LOG_LEVEL=warn", "PEERGPU_SIGN_UPS_PER_HOUR=0", "PEERGPU_LOGINS_PER_MINUTE=0", "PEERGPU_DATABASE=" + database,
+		"PEERGPU_LEASE_TTL=2s", "PEERGPU_LOG_LEVEL=warn", "PEERGPU_SIGN_UPS_PER_HOUR=0", "PEERGPU_LOGINS_PER_MINUTE=0",
+		"PEERGPU_REQUESTS_PER_MINUTE=0", "PEERGPU_JOBS_PER_MINUTE=0", "PEERGPU_CONNECTS_PER_MINUTE=0", "PEERGPU_DATABASE=" + database,
 	}, env...)
 	for _, name := range []string{"TOKEN", "MANIFEST", "VAULT", "BLOB"} {
 		key := make([]byte, 32)
@@ -104,6 +125,9 @@ func NewCluster(t testing.TB, database string, env ...string) *Cluster {
 	}
 	t.Cleanup(func() {
 		c.Kill()
+		for name := range c.agents {
+			c.KillAgent(name)
+		}
 		if t.Failed() {
 			t.Logf("the processes said:\n%s", c.log)
 		}
@@ -112,10 +136,27 @@ func NewCluster(t testing.TB, database string, env ...string) *Cluster {
 	return c
 }
 
-// Start starts the server and waits until it is ready.
-func (c *Cluster) Start() {
+// Start starts the server and waits until it is ready. More variables for it, such as
+// "PEERGPU_LOG_LEVEL=debug", may follow.
+func (c *Cluster) Start(env ...string) {
 	c.t.Helper()
-	c.proc = c.spawn("peergpu", "serve")
+	c.start(env, "serve")
+}
+
+// Demo starts the server in demo mode instead: with its accounts, its host and no example.
+func (c *Cluster) Demo() {
+	c.t.Helper()
+	c.start(nil, "demo", "--example", c.dir)
+}
+
+func (c *Cluster) start(env []string, args ...string) {
+	c.t.Helper()
+	c.proc = c.spawn("peergpu", env, args...)
+	c.awaitReady()
+}
+
+func (c *Cluster) awaitReady() {
+	c.t.Helper()
 	require.Eventually(c.t, func() bool {
 		resp, err := http.Get(c.URL + "/readyz")
 		if err != nil {
@@ -130,7 +171,7 @@ func (c *Cluster) Start() {
 func (c *Cluster) Kill() {
 	if c.proc != nil {
 		_ = c.proc.Process.Kill()
-		_ = c.proc.Wait()
+		<-c.gone[c.proc]
 		c.proc = nil
 	}
 }
@@ -138,29 +179,72 @@ func (c *Cluster) Kill() {
 // Stop ends the server as an operator would, and gives its exit code.
 func (c *Cluster) Stop() int {
 	require.NoError(c.t, c.proc.Process.Signal(syscall.SIGTERM))
-	_ = c.proc.Wait()
+	<-c.gone[c.proc]
 	code := c.proc.ProcessState.ExitCode()
 	c.proc = nil
 	return code
 }
 
-func (c *Cluster) spawn(name string, args ...string) *exec.Cmd {
+func (c *Cluster) spawn(name string, env []string, args ...string) *exec.Cmd {
 	cmd := c.command(name, args...)
+	cmd.Env = append(cmd.Env, env...)
+	return c.launch(cmd)
+}
+
+// launch starts a program and notes its end.
+func (c *Cluster) launch(cmd *exec.Cmd) *exec.Cmd {
 	require.NoError(c.t, cmd.Start())
+	gone := make(chan struct{})
+	c.gone[cmd] = gone
+	go func() {
+		_ = cmd.Wait()
+		if c.ended != nil {
+			c.ended(cmd.Process.Pid)
+		}
+		close(gone)
+	}()
 	return cmd
 }
 
+// Program is the file of one of the programs, peergpu or peergpu-agent, for who starts
+// it in another way.
+func (c *Cluster) Program(name string) string { return filepath.Join(c.bin, name) }
+
 func (c *Cluster) command(name string, args ...string) *exec.Cmd {
-	cmd := exec.Command(filepath.Join(c.bin, name), args...)
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = c.dir, c.env, c.log, c.log
+	cmd := exec.Command(c.Program(name), args...)
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = c.dir, slices.Clip(c.env), c.log, c.log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return cmd
 }
 
-// Agent enrols a host of the user with simulated GPUs and runs its agent until the end
-// of the test. More lines for its agent.yaml, such as "trusted: true", may follow. It
-// gives the agent's process.
+// Agent enrols a host of the user with simulated GPUs, runs its agent until the end of
+// the test and waits until it is online. More lines for its agent.yaml, such as
+// "trusted: true", may follow. It gives the agent's process.
 func (c *Cluster) Agent(u *User, name, runtime string, gpus int, settings ...string) *os.Process {
+	c.t.Helper()
+	c.Enrol(u, name, runtime, gpus, settings...)
+	c.StartAgent(name)
+	require.Eventually(c.t, func() bool { return u.online(name) }, 20*time.Second, 20*time.Millisecond)
+	return c.agents[name].Process
+}
+
+// StartAgent starts the agent of an enrolled host, again if it was killed.
+func (c *Cluster) StartAgent(name string, env ...string) {
+	c.t.Helper()
+	c.agents[name] = c.spawn("peergpu-agent", append(env, "PEERGPU_AGENT_HOME="+filepath.Join(c.dir, name)), "run")
+}
+
+// KillAgent ends an agent with SIGKILL.
+func (c *Cluster) KillAgent(name string) {
+	if agent := c.agents[name]; agent != nil {
+		_ = agent.Process.Kill()
+		<-c.gone[agent]
+		delete(c.agents, name)
+	}
+}
+
+// Enrol makes the folder of a host of the user, for an agent to run in.
+func (c *Cluster) Enrol(u *User, name, runtime string, gpus int, settings ...string) {
 	c.t.Helper()
 	var token struct{ Token string }
 	u.Call(http.MethodPost, "/api/hosts/enrollment-tokens", nil, &token)
@@ -178,33 +262,54 @@ func (c *Cluster) Agent(u *User, name, runtime string, gpus int, settings ...str
 		written = fmt.Appendf(written, "%s\n", line)
 	}
 	require.NoError(c.t, os.WriteFile(file, written, 0o600))
-	agent := c.command("peergpu-agent", "run")
-	agent.Env = append(agent.Env, "PEERGPU_AGENT_HOME="+home)
-	require.NoError(c.t, agent.Start())
-	c.t.Cleanup(func() {
-		_ = agent.Process.Kill()
-		_ = agent.Wait()
-	})
-	require.Eventually(c.t, func() bool {
-		var hosts struct {
-			Items []struct {
-				Name   string
-				Online bool
-			}
+}
+
+// online says whether a host of the user is there.
+func (u *User) online(name string) bool {
+	var hosts struct {
+		Items []struct {
+			Name   string
+			Online bool
 		}
-		u.Call(http.MethodGet, "/api/hosts", nil, &hosts)
-		for _, h := range hosts.Items {
-			if h.Name == name && h.Online {
-				return true
-			}
-		}
+	}
+	status, answer := u.Try(http.MethodGet, "/api/hosts", nil)
+	if status != http.StatusOK || json.Unmarshal(answer, &hosts) != nil {
 		return false
-	}, 20*time.Second, 20*time.Millisecond)
-	return agent.Process
+	}
+	for _, h := range hosts.Items {
+		if h.Name == name && h.Online {
+			return true
+		}
+	}
+	return false
 }
 
 // Process is the server's, while it runs.
 func (c *Cluster) Process() *os.Process { return c.proc.Process }
+
+// Memory is what the kernel says of the server's memory under a name of
+// /proc/<pid>/status, such as VmRSS or VmHWM (the most so far), in bytes.
+func (c *Cluster) Memory(name string) int64 {
+	c.t.Helper()
+	bytes, err := Memory(c.proc.Process.Pid, name)
+	require.NoError(c.t, err)
+	return bytes
+}
+
+// Memory is Cluster.Memory of any process.
+func Memory(pid int, name string) (int64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(status)) {
+		var kilobytes int64
+		if _, err := fmt.Sscanf(line, name+": %d kB", &kilobytes); err == nil {
+			return kilobytes << 10, nil
+		}
+	}
+	return 0, fmt.Errorf("the kernel says no %s of process %d", name, pid)
+}
 
 // User is an account that uses the API.
 type User struct {
@@ -218,15 +323,20 @@ func (u *User) Token() string { return u.token }
 // User signs a new account up and in.
 func (c *Cluster) User(name string) *User {
 	c.t.Helper()
+	email, password := name+"@example.org", "correct horse "+name
+	account := map[string]any{"email": email, "password": password, "name": name, "accepted_terms": true}
+	(&User{c: c}).Call(http.MethodPost, "/api/auth/register", account, nil)
+	return c.login(email, password)
+}
+
+// login signs an account in.
+func (c *Cluster) login(email, password string) *User {
+	c.t.Helper()
 	u := &User{c: c}
-	account := map[string]any{"email": name + "@example.org", "password": "correct horse " + name, "name": name, "accepted_terms": true}
-	u.Call(http.MethodPost, "/api/auth/register", account, nil)
-	delete(account, "name")
-	delete(account, "accepted_terms")
 	var session struct {
 		AccessToken string `json:"access_token"`
 	}
-	u.Call(http.MethodPost, "/api/auth/login", account, &session)
+	u.Call(http.MethodPost, "/api/auth/login", map[string]any{"email": email, "password": password}, &session)
 	u.token = session.AccessToken
 	return u
 }
@@ -261,6 +371,11 @@ func (u *User) Try(method, path string, body any) (int, []byte) {
 	if u.token != "" {
 		req.Header.Set("Authorization", "Bearer "+u.token)
 	}
+	return u.do(req)
+}
+
+// do gives status and body of an answer; 0 when there is none.
+func (u *User) do(req *http.Request) (int, []byte) {
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return 0, []byte(err.Error())

@@ -12,12 +12,19 @@ const name = () => {
   for (const box of document.querySelectorAll(".microlight:not([tabindex])")) box.tabIndex = 0;
 };
 
+// Swagger UI puts a link into the button that opens an operation. The button alone leads
+// there as well, and changes the address too.
+const unlinked = ({ React }) => ({
+  components: { DeepLink: ({ text }) => React.createElement("span", null, text) },
+});
+
 window.addEventListener("DOMContentLoaded", () => {
   new MutationObserver(name).observe(document.querySelector("#docs"), { childList: true, subtree: true });
   window.ui = SwaggerUIBundle({
     url: "/openapi.json",
     dom_id: "#docs",
     deepLinking: true,
+    plugins: [unlinked],
     docExpansion: "list",
     defaultModelsExpandDepth: 0,
     defaultModelExpandDepth: 3,

@@ -66,7 +66,7 @@ func (m *Market) Host(owner domain.Actor, x Machine) *Host {
 	x.Name, x.Model = either(x.Name, "box"), either(x.Model, "NVIDIA GeForce RTX 4090")
 	x.Isolation, x.Price, x.GPUs = either(x.Isolation, "container"), either(x.Price, DefaultPrice), either(x.GPUs, 1)
 	h := &Host{m: m, Owner: owner, Key: private, stop: func() {}, Facts: domainhosts.Facts{
-		AgentVersion: "1", MachineID: "machine-" + hex.EncodeToString(public[:4]), OS: "linux", Arch: "amd64",
+		AgentVersion: "1", MachineID: hex.EncodeToString(public), OS: "linux", Arch: "amd64",
 		CPUs: 8 * x.GPUs, MemoryMB: int64(32_768 * x.GPUs), DiskMB: int64(100_000 * x.GPUs),
 		Runtime: "docker", Isolation: x.Isolation, Limits: "cgroup", Inventory: "one",
 	}}
@@ -122,7 +122,7 @@ func (h *Host) Connect() {
 	ctx := h.m.t.Context()
 	token, err := h.m.Hosts.AgentToken(ctx, h.ID, h.Assertion(rand.Text(), h.m.Clock.Now()))
 	require.NoError(h.m.t, err)
-	h.Actor, err = h.m.Hosts.AuthenticateAgent(ctx, token)
+	h.Actor, _, err = h.m.Hosts.AuthenticateAgent(ctx, token)
 	require.NoError(h.m.t, err)
 	h.Session, err = h.m.Hosts.Connect(ctx, h.Actor, h.Hello())
 	require.NoError(h.m.t, err)
@@ -148,6 +148,9 @@ func (h *Host) Connect() {
 		group.Wait()
 	})
 }
+
+// Beat reports that the host is alive, and its load.
+func (h *Host) Beat(loads ...hosts.Load) { h.m.beats.Load().Heartbeat(h.Session, loads) }
 
 // Silence stops the heart; the session stays open, as one does whose cable was cut.
 func (h *Host) Silence() { h.stop() }
@@ -182,7 +185,7 @@ func (h *Host) Change(c hosts.Change) {
 // Orders is what the host has to do.
 func (h *Host) Orders() []jobs.Order {
 	h.m.t.Helper()
-	orders, err := h.m.Jobs.Orders(h.m.t.Context(), h.Actor)
+	orders, _, err := h.m.Jobs.Orders(h.m.t.Context(), h.Actor)
 	require.NoError(h.m.t, err)
 	return orders
 }
@@ -204,6 +207,10 @@ type Attempt struct {
 	Order jobs.Order
 	Host  *Host
 	Bytes []byte // the log so far
+	// What it fetched before it started, in bytes, and how long that took.
+	Fetched   int64
+	FetchTook time.Duration
+
 	began time.Time
 	ran   time.Duration
 	code  *int
@@ -251,23 +258,23 @@ func (a *Attempt) exit() domainjobs.Exit {
 }
 
 // FileOf announces a file.
-func FileOf(path, content string) jobs.File {
+func FileOf(path, content string) domainjobs.File {
 	sum := sha256.Sum256([]byte(content))
-	return jobs.File{Path: path, Size: int64(len(content)), SHA256: hex.EncodeToString(sum[:])}
+	return domainjobs.File{Path: path, Size: int64(len(content)), SHA256: hex.EncodeToString(sum[:])}
 }
 
 // Upload delivers one result file.
 func (a *Attempt) Upload(path, content string) {
 	a.Host.m.t.Helper()
 	m := a.Host.m
-	uploads, err := m.Jobs.AuthorizeUploads(m.t.Context(), a.Host.Actor, a.Ref, []jobs.File{FileOf(path, content)})
+	uploads, err := m.Jobs.AuthorizeUploads(m.t.Context(), a.Host.Actor, a.Ref, []domainjobs.File{FileOf(path, content)})
 	require.NoError(m.t, err)
 	require.Len(m.t, uploads, 1)
 	if uploads[0].Put != nil {
 		status, answer := m.Send(*uploads[0].Put, bytes.NewReader([]byte(content)))
 		require.Equal(m.t, http.StatusCreated, status, string(answer))
 	}
-	require.NoError(m.t, m.Jobs.ConfirmUploads(m.t.Context(), a.Host.Actor, a.Ref, []string{path}))
+	require.NoError(m.t, m.Jobs.ConfirmUploads(m.t.Context(), a.Host.Actor, a.Ref, []domainjobs.File{FileOf(path, content)}))
 }
 
 // Result is what the agent has to say at the end.
@@ -275,7 +282,7 @@ func (a *Attempt) Result() domainjobs.Result {
 	sum := sha256.Sum256(a.Bytes)
 	return domainjobs.Result{
 		Exit: a.exit(), LogBytes: int64(len(a.Bytes)), LogSHA256: hex.EncodeToString(sum[:]),
-		LogLines: int64(bytes.Count(a.Bytes, []byte("\n"))),
+		LogLines: int64(bytes.Count(a.Bytes, []byte("\n"))), Fetched: a.Fetched, FetchTook: a.FetchTook,
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/peergpu/peergpu/adapters/cloudblob"
 	"github.com/peergpu/peergpu/adapters/josetokens"
 	"github.com/peergpu/peergpu/adapters/memory"
+	"github.com/peergpu/peergpu/adapters/registries"
 	"github.com/peergpu/peergpu/adapters/stripepay"
 	"github.com/peergpu/peergpu/adapters/system"
 	"github.com/peergpu/peergpu/application/billing"
@@ -44,6 +45,7 @@ type Options struct {
 	Identity func(*identity.Settings)
 	// The ports of the use cases, for tests that put faults between.
 	JobDeps      func(*jobs.Deps)
+	HostDeps     func(*hosts.Deps)
 	BillingDeps  func(*billing.Deps)
 	IdentityDeps func(*identity.Deps)
 	// Manual leaves everything in the background to the test: the relay, the scheduler,
@@ -56,13 +58,15 @@ type Market struct {
 	t       T
 	options Options
 
-	Clock    system.Clock
+	Clock    *Clock
 	Store    *memory.Store
 	Blobs    *cloudblob.Store
 	Bus      *Bus
 	Live     *memory.Live
 	Channels *Channels
 	Tokens   *josetokens.Tokens
+	// Manifests signs what agents obey.
+	Manifests *josetokens.Manifests
 
 	Identity *identity.Service
 	Hosts    *hosts.Service
@@ -77,12 +81,14 @@ type Market struct {
 // Open starts a marketplace that closes with the test, which runs in a bubble.
 func Open(t T, o Options) *Market {
 	t.Helper()
-	m := &Market{t: t, options: o}
+	m := &Market{t: t, options: o, Clock: &Clock{}}
 	m.Store = memory.New(memory.Options{Clock: m.Clock, IDs: system.IDs{}})
 	var err error
 	m.Blobs, err = cloudblob.Open("mem://", cloudblob.Options{Key: key(1), Clock: m.Clock})
 	require.NoError(t, err)
 	m.Tokens, err = josetokens.NewTokens(key(2), m.Clock)
+	require.NoError(t, err)
+	m.Manifests, err = josetokens.NewManifests(key(4), m.Clock, josetokens.Rotation{})
 	require.NoError(t, err)
 	m.begin()
 	t.Cleanup(func() { m.stop() })
@@ -126,26 +132,30 @@ func (m *Market) begin() {
 
 	machines := hosts.Settings{Currency: "USD", LeaseTTL: time.Minute, Heartbeat: beat}
 	call(m.options.Hosts, &machines)
-	m.Hosts = hosts.New(hosts.Deps{
+	places := hosts.Deps{
 		Clock: m.Clock, IDs: ids, Hosts: m.Store.Hosts(), Users: m.Store.Users(), Enrollments: m.Store.Enrollments(),
 		Presences: m.Store.Presences(), Tokens: m.Tokens, Channels: m.Channels, Occupancy: occupancy, Live: m.Live, Log: log,
-	}, machines)
+	}
+	call(m.options.HostDeps, &places)
+	m.Hosts = hosts.New(places, machines)
 	m.beats.Store(m.Hosts)
 
 	money := billing.Deps{
-		Clock: m.Clock, IDs: ids, Ledger: m.Store.Ledger(), Gateway: stripepay.NewSandbox(),
+		Clock: m.Clock, IDs: ids, Ledger: m.Store.Ledger(), Earnings: m.Store.Earnings(), Gateway: stripepay.NewSandbox(),
 		Endings: bridge.Endings{Jobs: m.Store.Jobs()}, Log: log,
 	}
 	call(m.options.BillingDeps, &money)
 	m.Billing = billing.New(money, billing.Settings{Currency: "USD", Fee: 1000, SmallestUp: 1_000_000, LargestUp: 10_000_000_000})
 
 	work := jobs.Settings{
-		Currency: "USD", LeaseTTL: machines.LeaseTTL, ReassignAfter: 5 * time.Minute, UploadTTL: time.Hour,
+		Currency: "USD", LeaseTTL: machines.LeaseTTL, ReassignAfter: 5 * time.Minute, UploadTTL: time.Hour, OrphanAge: 12 * time.Hour,
 		LogBytes: 4 << 20, ArtifactBytes: 1 << 20, ArtifactFiles: 20, BundleBytes: 1 << 20, PIDs: 512,
+		CheckImage: registries.List{}.Check,
 	}
 	call(m.options.Jobs, &work)
 	deps := jobs.Deps{
-		Clock: m.Clock, IDs: ids, Jobs: m.Store.Jobs(), Logs: m.Store.Logs(), Artifacts: m.Store.Artifacts(), Blobs: m.Blobs,
+		Clock: m.Clock, IDs: ids, Jobs: m.Store.Jobs(), Logs: m.Store.Logs(), Artifacts: m.Store.Artifacts(),
+		Blobs: m.Blobs, BlobIndex: m.Blobs,
 		Bundles: bridge.Bundles{Blobs: m.Blobs, Limits: bundle.DefaultLimits()}, Offers: bridge.Offers{Hosts: m.Hosts},
 		Funds: bridge.Funds{Service: m.Billing}, Channels: m.Channels, Live: m.Live, Vault: vault,
 		Users: m.Store.Users(), Log: log,
@@ -173,7 +183,7 @@ func (m *Market) run() {
 		return
 	}
 	for _, task := range []func(context.Context) error{
-		m.Bus.Run, m.Hosts.Persist, m.Identity.WatchRevocations, m.Jobs.Schedule, m.Jobs.Sweep, m.Billing.Sweep,
+		m.Bus.Run, m.Hosts.Persist, m.Identity.WatchRevocations, m.Jobs.Schedule, m.Jobs.Sweep, m.Jobs.SweepOrphans, m.Billing.Sweep,
 	} {
 		group.Go(func() { _ = task(ctx) })
 	}

@@ -43,6 +43,7 @@ type Marketplace struct {
 	host   ed25519.PublicKey
 	body   wire.Registration
 	refuse http.HandlerFunc
+	banned string // the code that token requests are refused with
 }
 
 // New starts one; it ends with the test.
@@ -52,7 +53,10 @@ func New(t testing.TB) *Marketplace {
 	require.NoError(t, err)
 	m := &Marketplace{t: t, key: key, Sockets: make(chan *Socket, 100), Blobs: map[string][]byte{}}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(http.ResponseWriter, *http.Request) {})
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write([]byte(`{"status":"ok"}`))
+	})
 	mux.HandleFunc("POST /api/hosts/register", m.register)
 	mux.HandleFunc("POST /api/agent/token", m.token)
 	mux.HandleFunc("GET /ws/agent", m.socket)
@@ -88,6 +92,26 @@ func (m *Marketplace) ForgetHost() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.host = make(ed25519.PublicKey, ed25519.PublicKeySize)
+}
+
+// Ban keeps the host out with a code, such as host_removed.
+func (m *Marketplace) Ban(code string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.banned = code
+}
+
+func (m *Marketplace) standing() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.banned
+}
+
+// problem answers as the API does.
+func problem(w http.ResponseWriter, status int, code string) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(map[string]any{"status": status, "code": code, "detail": "no"})
 }
 
 // Registration is what the last host said of itself.
@@ -136,13 +160,14 @@ func (m *Marketplace) register(w http.ResponseWriter, r *http.Request) {
 	proof, err := base64.RawURLEncoding.DecodeString(body.Proof)
 	assert.NoError(m.t, err)
 	if body.EnrollmentToken != Enrolment || len(key) != ed25519.PublicKeySize || !ed25519.Verify(key, wire.EnrolPayload(Enrolment, key), proof) {
-		w.WriteHeader(http.StatusUnauthorized)
+		problem(w, http.StatusUnauthorized, "unauthenticated")
 		return
 	}
 	m.mu.Lock()
 	m.host, m.body = key, body
 	m.mu.Unlock()
 	set := &wire.KeySet{Iss: wire.Issuer, Ver: 1, Keys: []wire.JWK{wire.JWKOf(m.public())}}
+	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusCreated)
 	_ = json.NewEncoder(w).Encode(wire.Registered{HostID: HostID, Keys: m.Sign(wire.TypKeys, set), ServerTime: time.Now(), MinAgentVersion: "0.0.0"})
 }
@@ -153,20 +178,25 @@ func (m *Marketplace) token(w http.ResponseWriter, r *http.Request) {
 	m.mu.Lock()
 	host := m.host
 	m.mu.Unlock()
+	if code := m.standing(); code != "" {
+		problem(w, http.StatusForbidden, code)
+		return
+	}
 	jws, err := jose.ParseSignedCompact(body.ClientAssertion, []jose.SignatureAlgorithm{jose.EdDSA})
 	if err == nil {
 		_, err = jws.Verify(host)
 	}
 	if err != nil || body.ClientAssertionType != wire.AssertionType {
-		w.WriteHeader(http.StatusUnauthorized)
+		problem(w, http.StatusUnauthorized, "unauthenticated")
 		return
 	}
+	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(wire.TokenResponse{AccessToken: AccessToken, TokenType: "Bearer", ExpiresIn: 600})
 }
 
 func (m *Marketplace) socket(w http.ResponseWriter, r *http.Request) {
 	if r.Header.Get("Authorization") != "Bearer "+AccessToken {
-		w.WriteHeader(http.StatusUnauthorized)
+		problem(w, http.StatusUnauthorized, "unauthenticated")
 		return
 	}
 	ws, err := (&websocket.Upgrader{}).Upgrade(w, r, nil)

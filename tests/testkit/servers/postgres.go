@@ -79,6 +79,26 @@ func (p *Postgres) Stop() error {
 	return errors.Join(p.stop(syscall.SIGINT, 10*time.Second), os.RemoveAll(p.dir))
 }
 
+// Restart ends the server, with "fast" clean, with "immediate" as if it had crashed, and
+// starts it again with the same data at the same address.
+func (p *Postgres) Restart(ctx context.Context, mode string) error {
+	ask := map[string]syscall.Signal{"fast": syscall.SIGINT, "immediate": syscall.SIGQUIT}[mode]
+	if err := p.stop(ask, 30*time.Second); err != nil {
+		return err
+	}
+	log, err := os.OpenFile(filepath.Join(p.dir, "log"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	cmd := exec.Command(p.cmd.Path, p.cmd.Args[1:]...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = p.dir, log, log, p.cmd.SysProcAttr
+	if err := p.start(cmd); err != nil {
+		return err
+	}
+	return p.ready(ctx)
+}
+
 func startPostgres(ctx context.Context, bin, dir string, as *syscall.Credential, settings []string) (*Postgres, error) {
 	port, err := freePort()
 	if err != nil {
@@ -116,6 +136,9 @@ func startPostgres(ctx context.Context, bin, dir string, as *syscall.Credential,
 	}
 	return p, nil
 }
+
+// PID is the server's process; its children are the backends.
+func (p *Postgres) PID() int { return p.cmd.Process.Pid }
 
 // ready waits until the server takes a connection.
 func (p *Postgres) ready(ctx context.Context) error {

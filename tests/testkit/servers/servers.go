@@ -22,19 +22,23 @@ type Need struct {
 	Name string
 	// Packages are the Debian packages that bring it.
 	Packages []string
+	// By is the command that brings it, where no package does.
+	By string
 	// Probe tries it, as far as that is cheap, and returns nil if it works.
 	Probe func(context.Context) error
 }
 
 // The needs of today's tests.
 var (
-	PostgreSQL = Need{"postgres", []string{"postgresql"}, probePostgres}
-	Bubblewrap = Need{"bubblewrap", []string{"bubblewrap"}, probeBubblewrap}
-	Python     = Need{"python3", []string{"python3"}, probePython}
+	PostgreSQL = Need{Name: "postgres", Packages: []string{"postgresql"}, Probe: probePostgres}
+	Bubblewrap = Need{Name: "bubblewrap", Packages: []string{"bubblewrap"}, Probe: probeBubblewrap}
+	Python     = Need{Name: "python3", Packages: []string{"python3"}, Probe: probePython}
+	Chromium   = Need{Name: "chromium", Packages: []string{"chromium", "fonts-liberation"}, Probe: probeChromium}
+	WebApp     = Need{Name: "webapp", By: "make web (with Node.js 20.19 or newer)", Probe: probeWebApp}
 )
 
 // All returns every need, in the order in which the runner reports them.
-func All() []Need { return []Need{PostgreSQL, Bubblewrap, Python} }
+func All() []Need { return []Need{PostgreSQL, Bubblewrap, Python, Chromium, WebApp} }
 
 // Required reports whether tests that lack the need have to fail instead of
 // being skipped: REQUIRE names it, or this is CI, where nothing may be skipped.
@@ -44,6 +48,9 @@ func (n Need) Required() bool {
 
 // How says in one line how a person gets the need.
 func (n Need) How() string {
+	if n.By != "" {
+		return n.By
+	}
 	return "apt-get install " + strings.Join(n.Packages, " ")
 }
 
@@ -62,6 +69,9 @@ func Install(ctx context.Context, out io.Writer, needs ...Need) error {
 	var packages []string
 	for _, n := range needs {
 		packages = append(packages, n.Packages...)
+	}
+	if len(packages) == 0 {
+		return fmt.Errorf("%w: no package brings them", ErrCannotInstall)
 	}
 	install := append([]string{"install", "-y", "-q", "--no-install-recommends"}, packages...)
 	if apt(ctx, out, install...) == nil {

@@ -92,6 +92,9 @@ func (r *report) event(e event) {
 	case "output":
 		t.output.WriteString(e.Output)
 	case "pass":
+		if t.action == "fail" {
+			return // once is enough: with -count it ran before
+		}
 		t.output.Reset() // nobody reads it; a long run has a lot
 		t.action = e.Action
 	case "fail", "skip":

@@ -89,6 +89,22 @@ func TestATestThatDidNotEndFails(t *testing.T) {
 	assert.Contains(t, out.String(), "panic: test timed out")
 }
 
+func TestATestThatFailedOnceOfManyTimesFailsAndShowsWhy(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	r := newReport(&out)
+	_, err := r.Write([]byte(`{"Action":"run","Package":"p","Test":"TestA"}
+{"Action":"output","Package":"p","Test":"TestA","Output":"two lead at once\n"}
+{"Action":"fail","Package":"p","Test":"TestA"}
+{"Action":"run","Package":"p","Test":"TestA"}
+{"Action":"pass","Package":"p","Test":"TestA"}
+{"Action":"fail","Package":"p"}
+`))
+	require.NoError(t, err)
+	assert.Equal(t, score{failed: 1}, r.total())
+	assert.Contains(t, out.String(), "two lead at once")
+}
+
 func TestASkippedTestIsNamedWithItsReasonAndFailsOnlyInCI(t *testing.T) {
 	t.Parallel()
 	r, out := feed(t,

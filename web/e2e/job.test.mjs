@@ -1,0 +1,110 @@
+import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import { after, test } from 'node:test'
+import { accessible, account, ask, inEveryLook, shot, sound, tooWide, url, visit } from './browser.mjs'
+import { credit, machine, submit, until } from './machine.mjs'
+
+const ada = await account()
+
+await credit(ada)
+const host = await machine({ after }, ada, { name: 'lab', gpus: '4xNVIDIA A10', price: 900_000 })
+const begun = await submit(ada, host, ['burst 300', 'write outputs/model.bin 4096', 'exit 0'], { name: 'train' })
+const done = await until(async () => {
+  const j = await ask(url, 'GET', `/api/jobs/${begun.id}`, ada.token)
+  return j.state === 'succeeded' && j
+})
+
+const state = (page) => page.getByLabel('State')
+
+inEveryLook(
+  'a job’s page is sound in each of its parts',
+  '/robots.txt',
+  async (page, look) => {
+    await page.goto(`/jobs/${done.id}`)
+    await page.getByText('300 lines').first().waitFor()
+    await page.getByText('Complete').waitFor()
+    await shot(page, 'job', look)
+    await sound(page)
+    for (const [part, ready] of [
+      ['Results', page.getByRole('button', { name: 'Download outputs/model.bin' })],
+      ['Details', page.getByRole('tabpanel', { name: 'Details' })],
+      ['Bill', page.getByRole('region', { name: 'Postings' })],
+    ]) {
+      await page.getByRole('tab', { name: part }).click()
+      await ready.waitFor()
+      await accessible(page)
+      assert.deepEqual(await tooWide(page), [])
+      await shot(page, `job-${part.toLowerCase()}`, look)
+    }
+  },
+  { as: ada },
+)
+
+test('a running job is followed: its log grows, its cost ticks, and it is cancelled', async (t) => {
+  const job = await submit(ada, host, ['log the first line', 'wait 1s', 'log the second line', 'hang'], { name: 'follow' })
+  const page = await visit(t, `/jobs/${job.id}`, { as: ada })
+  await page.getByText('the first line').waitFor()
+  await page.getByText('the second line').waitFor()
+  await state(page).getByText('running').waitFor()
+  const cost = page.getByTestId('cost')
+  const seen = await cost.textContent()
+  await page.waitForFunction((was) => document.querySelector('[data-testid=cost]').textContent !== was, seen)
+  await accessible(page)
+
+  await page.getByRole('button', { name: 'Cancel', exact: true }).click()
+  const dialog = page.getByRole('dialog', { name: 'Cancel follow?' })
+  await dialog.getByText('You pay').waitFor()
+  await dialog.getByText('the rest of what is held is released').waitFor()
+  await dialog.getByRole('button', { name: 'Cancel the job' }).click()
+  await state(page).getByText('cancelled').waitFor()
+  const billed = await until(async () => {
+    const s = await ask(url, 'GET', `/api/jobs/${job.id}/statement`, ada.token)
+    return s.state === 'settled' && s
+  })
+  await page.waitForFunction(
+    (micros) => Math.round(Number(document.querySelector('[data-testid=cost]').textContent.replace('$', '')) * 1_000_000) === micros,
+    billed.amount_micros,
+  )
+  assert.ok(billed.amount_micros > 0)
+})
+
+test('a result is downloaded as it was made', async (t) => {
+  const page = await visit(t, `/jobs/${done.id}?tab=results`, { as: ada })
+  const { items } = await ask(url, 'GET', `/api/jobs/${done.id}/artifacts`, ada.token)
+  const button = page.getByRole('button', { name: 'Download outputs/model.bin' })
+  await button.waitFor()
+  const [download] = await Promise.all([page.waitForEvent('download'), button.click()])
+  const bytes = await readFile(await download.path())
+  assert.equal(download.suggestedFilename(), 'model.bin')
+  assert.equal(createHash('sha256').update(bytes).digest('hex'), items[0].sha256)
+  assert.equal(bytes.length, 4096)
+})
+
+test('somebody else’s job is nothing here', async (t) => {
+  const page = await visit(t, `/jobs/${done.id}`, { as: await account(), refusals: [404] })
+  await page.getByRole('heading', { name: 'There is nothing here' }).waitFor()
+  await accessible(page)
+})
+
+test('a job is run again, and changed first', async (t) => {
+  const page = await visit(t, `/jobs/${done.id}`, { as: ada })
+  await page.getByRole('link', { name: 'Edit and run again' }).click()
+  await page.getByLabel('Name', { exact: true }).fill('train again')
+  await page.getByRole('button', { name: 'Run again' }).click()
+  await page.getByRole('heading', { name: 'train again' }).waitFor()
+  await state(page).getByText('succeeded').waitFor()
+})
+
+test('a job that waits says why, and until when', async (t) => {
+  const job = await submit(ada, host, ['exit 0'], { needs: { gpus: 1, min_vram_mb: 900_000 } })
+  const page = await visit(t, `/jobs/${job.id}`, { as: ada })
+  await page.getByText(/^1 of \d+ hosts? has too little GPU memory$/).waitFor()
+  await page.getByText(/It expires in \d+/).waitFor()
+})
+
+test('one line is no lines', async (t) => {
+  const job = await submit(ada, host, ['log one', 'exit 0'])
+  const page = await visit(t, `/jobs/${job.id}`, { as: ada })
+  await page.getByText('End of the log · 1 line, 4 B').waitFor()
+})
