@@ -64,7 +64,11 @@ func TestAServerThatLosesItsConnectionsGoesOnWithNewOnes(t *testing.T) {
 	close(stop)
 	writers.Wait()
 	for id := range stored {
-		_, err := s.Jobs().Get(t.Context(), id, domain.ID{})
+		var err error
+		require.Eventually(t, func() bool { // a connection that was ended is noticed by its next use
+			_, err = s.Jobs().Get(t.Context(), id, domain.ID{})
+			return domain.KindOf(err) != domain.KindUnavailable
+		}, patience, time.Millisecond)
 		require.NoError(t, err, "what was acknowledged is stored")
 	}
 }
