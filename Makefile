@@ -53,7 +53,7 @@ clean: ## remove what was built (the data of make run stays in ./data)
 
 .PHONY: test
 test: bin/testrun pages ## install and start what the tests need, run all, stop it, sum up
-	@bin/testrun $(GOTEST) -timeout 10m $(ARGS) $(PKG)
+	@bin/testrun $(GOTEST) -timeout 20m $(ARGS) $(PKG)
 
 .PHONY: test-race
 test-race: bin/testrun pages ## the same with the race detector (compiles all again, several minutes)

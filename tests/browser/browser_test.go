@@ -44,12 +44,13 @@ func TestTheWebAppInABrowser(t *testing.T) {
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			t.Parallel()
-			node(t, env, "--test", "--test-reporter=spec", "e2e/"+filepath.Base(file))
+			node(t, env, "--test", "--test-timeout=600000", "--test-reporter=spec", "e2e/"+filepath.Base(file))
 		})
 	}
 }
 
-// node runs Node.js in the folder of the web app and shows what it said if it fails.
+// node runs Node.js in the folder of the web app and shows what it said if it fails. A
+// test that hangs ends after ten minutes, so that what the others said is shown too.
 func node(t *testing.T, env []string, args ...string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "node", args...)
