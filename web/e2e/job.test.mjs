@@ -41,6 +41,27 @@ inEveryLook(
   { as: ada },
 )
 
+inEveryLook(
+  'long attempts of a machine with a long name keep to the page',
+  '/robots.txt',
+  async (page, look) => {
+    const name = 'the-machine-in-the-cellar-that-hums-all-night-of-somebody-who-likes-names'
+    await page.routeWebSocket('**/ws/job/**', () => {}) // which knows better
+    await page.route(`**/api/jobs/${done.id}`, async (r) => {
+      const response = await r.fetch()
+      const job = await response.json()
+      const long = { ...job.attempts[0], host: { ...job.attempts[0].host, name }, billable_ms: 4_492_000, cost_micros: 1_234_567_890, outcome: 'cancelled', reason: 'fetch_failed' }
+      await r.fulfill({ response, json: { ...job, attempts: [long, { ...long, attempt: 2 }] } })
+    })
+    await page.goto(`/jobs/${done.id}?tab=details`)
+    await page.getByRole('region', { name: 'Attempts' }).getByText('$1,234.57').filter({ visible: true }).first().waitFor()
+    await accessible(page)
+    assert.deepEqual(await tooWide(page), [])
+    await shot(page, 'job-attempts', look)
+  },
+  { as: ada },
+)
+
 test('a running job is followed: its log grows, its cost ticks, and it is cancelled', async (t) => {
   const job = await submit(ada, host, ['log the first line', 'wait 1s', 'log the second line', 'hang'], { name: 'follow' })
   const page = await visit(t, `/jobs/${job.id}`, { as: ada })
@@ -79,6 +100,13 @@ test('a result is downloaded as it was made', async (t) => {
   assert.equal(download.suggestedFilename(), 'model.bin')
   assert.equal(createHash('sha256').update(bytes).digest('hex'), items[0].sha256)
   assert.equal(bytes.length, 4096)
+})
+
+test('results that were left out are told of', async (t) => {
+  const job = await submit(ada, host, ['write outputs/good 3', 'write outputs/a\\b 3', 'exit 0'], { name: 'odd' })
+  const page = await visit(t, `/jobs/${job.id}`, { as: ada })
+  await state(page).getByText('succeeded').waitFor()
+  await page.getByText('Left out of the outputs: 1').first().waitFor()
 })
 
 test('somebody else’s job is nothing here', async (t) => {

@@ -33,6 +33,14 @@ inEveryLook('the market is sound, at rest, filtered and without an offer', '/gpu
   await shot(page, 'gpus-none', look)
 })
 
+test('a machine without a sandbox says that it is its owner’s alone', async (t) => {
+  const page = await visit(t, '/gpus?q=den')
+  const den = rows(page).filter({ hasText: 'den' })
+  await den.getByText('jobs of its owner alone').waitFor()
+  await den.getByRole('link', { name: 'den', exact: true }).click()
+  await page.getByText('none: it takes the jobs of its owner alone').waitFor()
+})
+
 inEveryLook('a filter as long as an address can be keeps to the page', `/gpus?region=${'r'.repeat(60)}&q=${'x'.repeat(100)}`, async (page) => {
   await page.getByText('No offer fits all of that').waitFor()
   await page.getByRole('link', { name: /x{100}.*\(remove\)/ }).waitFor()

@@ -1,4 +1,4 @@
-// The server is stopped, and started again, while a job is watched.
+// The server is killed, and started again, while a job is watched.
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -38,9 +38,9 @@ async function start() {
   await until(() => fetch(`${url}/readyz`).then((r) => r.ok, () => false), 60)
 }
 
-async function stop() {
+async function stop(signal = 'SIGTERM') {
   const gone = once(server, 'exit')
-  server.kill('SIGTERM')
+  server.kill(signal)
   await gone
 }
 
@@ -57,7 +57,7 @@ async function ticks(page) {
   await page.waitForFunction((was) => document.querySelector('[data-testid=cost]').textContent !== was, seen, patience)
 }
 
-test('a job’s page goes on without a reload when its server was stopped and started again', async (t) => {
+test('a job’s page goes on without a reload when its server was killed and started again', async (t) => {
   const who = await account()
   await credit(who)
   const host = await machine(t, who, { price: 3_000_000 })
@@ -71,7 +71,7 @@ test('a job’s page goes on without a reload when its server was stopped and st
   await ticks(page)
   await page.evaluate(() => (globalThis.stayed = true))
 
-  await stop()
+  await stop('SIGKILL')
   const banner = page.getByText('Reconnecting… everything that was missed will follow.')
   await banner.waitFor(patience)
   const had = await size(page)

@@ -62,10 +62,15 @@ func (c *check) attempts(j *job) {
 }
 
 // timeline holds the events against the table of transitions: each begins where the
-// one before ended, and the last where the job stands.
+// one before ended, and the last where the job stands. What is told of an attempt after
+// its successor began was done by a stale one.
 func (c *check) timeline(j *job) {
-	state := jobs.State("")
+	state, attempt := jobs.State(""), int64(0)
 	for i, e := range j.events {
+		if e.Attempt < attempt {
+			c.broken("J5", "event %d of job %s, %s, is of attempt %d, and attempt %d had begun", e.seq, j.id, e.kind, e.Attempt, attempt)
+		}
+		attempt = e.Attempt
 		// What is no transition tells of no state before it.
 		if i > 0 && e.From == "" && jobs.State(e.State) == state {
 			continue

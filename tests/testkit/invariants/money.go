@@ -10,6 +10,9 @@ import (
 
 // ledger adds everything up.
 func (c *check) ledger() {
+	for _, statement := range c.mutable {
+		c.broken("M2", "the database does what it is to refuse: %s", statement)
+	}
 	sums, total := map[string]int64{}, int64(0)
 	for _, t := range c.txs {
 		var sum int64

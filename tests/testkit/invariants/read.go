@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -27,6 +28,7 @@ type data struct {
 	objects  map[string]object // by key
 	sums     map[string]string // of objects, as the store noted them
 	chunks   map[string]int    // job/attempt → rows that are not archived
+	mutable  []string          // what the database lets be done to the ledger
 }
 
 type job struct {
@@ -109,7 +111,7 @@ func read(ctx context.Context, w World) (*data, error) {
 	}
 	defer db.Close()
 	d := &data{byID: map[string]*job{}, objects: map[string]object{}, sums: map[string]string{}, chunks: map[string]int{}}
-	for _, step := range []func(context.Context, *sql.DB) error{d.readJobs, d.readAttempts, d.readFiles, d.readEvents, d.readLedger} {
+	for _, step := range []func(context.Context, *sql.DB) error{d.readJobs, d.readAttempts, d.readFiles, d.readEvents, d.readLedger, d.tryLedger} {
 		if err := step(ctx, db); err != nil {
 			return nil, err
 		}
@@ -249,6 +251,32 @@ func (d *data) readLedger(ctx context.Context, db *sql.DB) error {
 		}
 		return err
 	})
+}
+
+// tryLedger asks for what no ledger grants, and takes it back whatever the answer is.
+func (d *data) tryLedger(ctx context.Context, db *sql.DB) error {
+	if len(d.txs) == 0 {
+		return nil // SQLite's triggers are for rows
+	}
+	for _, statement := range []string{
+		"UPDATE ledger_entries SET amount = amount", "UPDATE ledger_txs SET memo = memo", "DELETE FROM ledger_entries", "DELETE FROM ledger_txs",
+	} {
+		tx, err := db.BeginTx(ctx, nil)
+		if err != nil {
+			return err
+		}
+		if _, err = tx.ExecContext(ctx, statement); err == nil {
+			d.mutable = append(d.mutable, statement)
+		} else if !strings.Contains(err.Error(), "immutable") {
+			err = fmt.Errorf("%s: %w", statement, err)
+		} else {
+			err = nil
+		}
+		if err := errors.Join(err, tx.Rollback()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // readObjects reads and sums every file of the store. An object's own sha256 lies

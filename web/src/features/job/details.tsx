@@ -97,21 +97,28 @@ function Attempts({ job }: { job: Job }) {
             <Th>No.</Th>
             <Th>Host</Th>
             <Th>Outcome</Th>
-            <Th className="text-right">Paid time</Th>
-            <Th className="text-right">Cost</Th>
+            <Th className="text-right">
+              Paid<span className="max-sm:hidden"> time</span>
+            </Th>
+            <Th className="text-right max-sm:hidden">Cost</Th>
           </tr>
         </thead>
         <tbody>
           {job.attempts.map((a) => (
             <tr key={a.attempt}>
               <Td>{a.attempt}</Td>
-              <Td>{a.host.name}</Td>
+              <Td className="min-w-20 wrap-anywhere">{a.host.name}</Td>
               <Td>
                 {a.outcome === 'active' ? 'goes on' : a.outcome}
                 {a.reason && <span className="block text-[13px] text-muted">{explain(a.reason).title}</span>}
               </Td>
-              <Td className="text-right whitespace-nowrap">{a.billable_ms > 0 ? duration(a.billable_ms) : '–'}</Td>
-              <Td className="text-right">
+              <Td className="text-right whitespace-nowrap">
+                {a.billable_ms > 0 ? duration(a.billable_ms) : '–'}
+                <span className="block text-muted sm:hidden">
+                  <Money micros={a.cost_micros} currency={job.currency} />
+                </span>
+              </Td>
+              <Td className="text-right max-sm:hidden">
                 <Money micros={a.cost_micros} currency={job.currency} />
               </Td>
             </tr>
@@ -134,7 +141,7 @@ function Versions({ job }: { job: Job }) {
             <Th>Version</Th>
             <Th>State</Th>
             <Th>Submitted</Th>
-            <Th className="text-right">Ran</Th>
+            <Th className="text-right max-sm:hidden">Ran</Th>
             <Th className="text-right">Cost</Th>
           </tr>
         </thead>
@@ -156,7 +163,7 @@ function Versions({ job }: { job: Job }) {
               <Td className="whitespace-nowrap text-muted">
                 <Ago time={v.created_at} />
               </Td>
-              <Td className="text-right">
+              <Td className="text-right max-sm:hidden">
                 <Runtime job={v} />
               </Td>
               <Td className="text-right">

@@ -14,6 +14,14 @@ type Job = Schemas['Job']
 export function Notice({ job }: { job: Job }) {
   if (job.state === 'queued') return <Waits job={job} />
   if (job.state === 'failed' || job.state === 'cancelled') return <Ended job={job} />
+  // What was left out of its results.
+  if (job.state === 'succeeded' && job.detail) {
+    return (
+      <Box tone="neutral" icon={<Info aria-hidden />}>
+        <p>{sentence(job.detail)}</p>
+      </Box>
+    )
+  }
   return null
 }
 

@@ -150,7 +150,7 @@ function Body({ host }: { host: Schemas['MarketHost'] }) {
             <Fact term="Memory">{mebibytes(m.memory_mb)}</Fact>
             <Fact term="Disk">{mebibytes(m.disk_mb)}</Fact>
             <Fact term="System">{[m.os, m.arch].filter(Boolean).join(', ')}</Fact>
-            <Fact term="Isolation">{m.isolation}</Fact>
+            <Fact term="Isolation">{m.isolation === 'none' ? 'none: it takes the jobs of its owner alone' : m.isolation}</Fact>
             <Fact term="Network">{host.bandwidth_mbps ? `${count(host.bandwidth_mbps)} Mbit/s, measured` : 'not measured yet'}</Fact>
             <Fact term="Enrolled">
               <At time={host.created_at} />

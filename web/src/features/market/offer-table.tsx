@@ -12,6 +12,9 @@ type Offer = Schemas['Offer']
 /** A GPU's model without its maker, which is always the same. */
 export const shortModel = (model: string): string => model.replace(/^NVIDIA (GeForce )?/, '')
 
+/** How jobs are kept apart, and whose are taken where they are not. */
+const isolated = (isolation: Offer['isolation']): string => (isolation === 'none' ? 'jobs of its owner alone' : `isolation ${isolation}`)
+
 /** Offers as a table, or as cards where there is no room for one. */
 export function OfferTable({ offers }: { offers: Offer[] }) {
   return (
@@ -31,7 +34,7 @@ export function OfferTable({ offers }: { offers: Offer[] }) {
             <div className="flex items-center justify-between gap-3 text-[13px] text-muted">
               <span className="min-w-0 truncate">
                 <HostLink offer={o} />
-                {o.region && `, ${o.region}`}, {o.gpus_free} of {o.gpus} free, {percent(o.uptime)} online
+                {o.region && `, ${o.region}`}, {o.gpus_free} of {o.gpus} free, {percent(o.uptime)} online{o.isolation === 'none' && `, ${isolated('none')}`}
               </span>
               <Rent offer={o} />
             </div>
@@ -72,7 +75,7 @@ export function OfferTable({ offers }: { offers: Offer[] }) {
                     </>
                   )}
                 </span>
-                <span className="line-clamp-2 text-[13px] text-muted">{[o.region, `isolation ${o.isolation}`, ...o.tags].filter(Boolean).join(', ')}</span>
+                <span className="line-clamp-2 text-[13px] text-muted">{[o.region, isolated(o.isolation), ...o.tags].filter(Boolean).join(', ')}</span>
               </Td>
               <Td className="num text-right whitespace-nowrap">
                 {o.gpus_free} <span className="text-muted">of {o.gpus}</span>
