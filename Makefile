@@ -38,6 +38,7 @@ run: build ## start the whole marketplace on this machine and run an example job
 build: needs-go pages ## compile the server, with the web app, and the agent into ./bin
 	@$(GO) build -v -o bin/peergpu . 2>&1 | $(progress)
 	@$(GO) build -v -o bin/peergpu-agent ./agent 2>&1 | $(progress)
+	@CGO_ENABLED=0 $(GO) build -v -trimpath -ldflags="-s -w" -o bin/peergpu-entry ./agent/entry 2>&1 | $(progress)
 
 .PHONY: dev
 dev: build ## the same, and the web app as its sources change on http://localhost:5173

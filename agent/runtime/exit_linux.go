@@ -17,7 +17,7 @@ import (
 func (r *processRun) reap() {
 	if d := r.task.Limits.MaxRuntime; d > 0 {
 		t := time.AfterFunc(d, func() {
-			r.end(daemon.ReasonTimeout, fmt.Sprintf("The job ran longer than %s.", d), r.task.Limits.Grace, nil)
+			r.end(daemon.ReasonTimeout, timeoutDetail(r.task.Limits), r.task.Limits.Grace, nil)
 		})
 		defer t.Stop()
 	}
@@ -65,7 +65,7 @@ func (r *processRun) neverRan(e daemon.Exit) (daemon.Exit, error) {
 		return n, nil
 	}
 	if r.group.oomKills() > 0 {
-		e.Reason, e.Detail = daemon.ReasonOutOfMemory, r.memoryDetail()
+		e.Reason, e.Detail = daemon.ReasonOutOfMemory, memoryDetail(r.task.Limits)
 		return e, nil
 	}
 	return e, fmt.Errorf("%w: %s", errNoSandbox, said)
@@ -75,14 +75,11 @@ func (r *processRun) neverRan(e daemon.Exit) (daemon.Exit, error) {
 func (r *processRun) explain(e *daemon.Exit) {
 	// A killed child alone is not the job's end: a job that copes exits 0.
 	if e.Code != 0 && r.group.oomKills() > 0 {
-		e.Reason, e.Detail = daemon.ReasonOutOfMemory, r.memoryDetail()
+		e.Reason, e.Detail = daemon.ReasonOutOfMemory, memoryDetail(r.task.Limits)
 		return
 	}
-	if limit := r.task.Limits.DiskBytes; limit > 0 {
-		used := diskUsage(r.task.Dir)
-		if used > limit || e.Code != 0 && used == limit || e.Code == 128+int(unix.SIGXFSZ) {
-			e.Reason, e.Detail = daemon.ReasonDiskFull, r.diskDetail()
-		}
+	if filledDisk(r.task, e.Code) {
+		e.Reason, e.Detail = daemon.ReasonDiskFull, diskDetail(r.task.Limits)
 	}
 }
 
@@ -104,12 +101,27 @@ func (r *processRun) waitAndKill() (*os.ProcessState, time.Duration, error) {
 	return state, took, err
 }
 
-func (r *processRun) memoryDetail() string {
-	return fmt.Sprintf("The job needed more than its %d MiB of memory: ask for more with needs.memory_mb.", r.task.Limits.MemoryBytes>>20)
+// The sentences that a renter reads of a limit.
+func memoryDetail(l daemon.Limits) string {
+	return fmt.Sprintf("The job needed more than its %d MiB of memory: ask for more with needs.memory_mb.", l.MemoryBytes>>20)
 }
 
-func (r *processRun) diskDetail() string {
-	return fmt.Sprintf("The job wrote more than its %d MiB of disk: ask for more with needs.disk_mb.", r.task.Limits.DiskBytes>>20)
+func diskDetail(l daemon.Limits) string {
+	return fmt.Sprintf("The job wrote more than its %d MiB of disk: ask for more with needs.disk_mb.", l.DiskBytes>>20)
+}
+
+func timeoutDetail(l daemon.Limits) string {
+	return fmt.Sprintf("The job ran longer than %s.", l.MaxRuntime)
+}
+
+// filledDisk says that a job that ended with a code has used up its disk.
+func filledDisk(t daemon.Task, code int) bool {
+	limit := t.Limits.DiskBytes
+	if limit <= 0 {
+		return false
+	}
+	used := diskUsage(t.Dir)
+	return used > limit || code != 0 && used == limit || code == 128+int(unix.SIGXFSZ)
 }
 
 // exitCode is the shell's: signals count from 128.

@@ -14,3 +14,20 @@ type Options struct {
 	// Unsandboxed runs jobs without isolation, and then trusted ones alone.
 	Unsandboxed bool
 }
+
+// DockerOptions set up the Docker runtime.
+type DockerOptions struct {
+	// Dir is a folder of this runtime alone, on the engine's machine: containers mount
+	// from it. Agents with different folders leave each other's containers alone.
+	Dir string
+	// Host is the engine, such as unix:///run/docker.sock; "" is what DOCKER_HOST says, or
+	// the engine's default.
+	Host string
+	// Entry is the path of peergpu-entry, the program that containers begin with.
+	Entry string
+	// Image is what jobs run in that name none, pinned by digest or by image id; "" refuses
+	// them.
+	Image string
+	// Runtime is the engine's runtime, such as runsc; "" is its default.
+	Runtime string
+}

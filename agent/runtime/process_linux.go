@@ -63,7 +63,7 @@ func NewProcess(ctx context.Context, o Options) (*Process, error) {
 		return nil, errors.Join(err, p.Close())
 	}
 	p.box = box
-	if _, err := p.version(ctx, "sh"); err != nil {
+	if _, err := probeCommand(ctx, p, o.Dir, "sh"); err != nil {
 		err = fmt.Errorf("the sandbox does not work here: %w; %s", err, box.advice())
 		return nil, errors.Join(err, p.Close())
 	}
@@ -119,7 +119,7 @@ func (p *Process) Probe(ctx context.Context) (daemon.Report, error) {
 		r.Version = p.box.version
 	}
 	for _, command := range []string{"sh", "python3"} {
-		v, err := p.version(ctx, command)
+		v, err := probeCommand(ctx, p, p.o.Dir, command)
 		switch {
 		case err == nil:
 			r.Commands[command] = v
@@ -138,7 +138,7 @@ func (p *Process) Prepare(ctx context.Context, t daemon.Task, progress func(daem
 		return err
 	}
 	if p.sandboxed(t) {
-		return p.box.admit(ctx, t)
+		return admit(ctx, t, p.box.owner())
 	}
 	return copyInputs(ctx, t, progress)
 }
@@ -215,38 +215,4 @@ func (p *Process) allowed(t daemon.Task) error {
 		return fmt.Errorf("network mode %q needs a container", t.Network.Mode)
 	}
 	return nil
-}
-
-// version runs a command as a job and answers its first line.
-func (p *Process) version(ctx context.Context, command string) (string, error) {
-	dir, err := os.MkdirTemp(p.o.Dir, "probe-")
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	argv := []string{command, "--version"}
-	if command == "sh" {
-		argv = []string{"sh", "-c", "echo ok"}
-	}
-	t := daemon.Task{JobID: filepath.Base(dir), Attempt: 1, Argv: argv, Dir: dir, Trusted: true}
-	if err := p.Prepare(ctx, t, nil); err != nil {
-		return "", err
-	}
-	r, err := p.Start(ctx, t)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = r.Cleanup() }()
-	defer context.AfterFunc(ctx, func() { _ = r.Stop(ctx, 0) })()
-	first := firstLine(r.Output())
-	exit, err := r.Wait(ctx)
-	switch {
-	case err != nil:
-		return "", err
-	case exit.Reason != "":
-		return "", errors.New(exit.Detail)
-	case exit.Code != 0:
-		return "", fmt.Errorf("%s ended with %d: %s", strings.Join(argv, " "), exit.Code, first)
-	}
-	return first, nil
 }

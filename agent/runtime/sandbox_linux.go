@@ -72,6 +72,14 @@ func newSandbox(ctx context.Context, o Options, extra prefix) (*sandbox, error) 
 	return s, nil
 }
 
+// owner is who has to own what a job writes, -1 for the agent itself.
+func (s *sandbox) owner() int {
+	if s.asRoot {
+		return nobody
+	}
+	return -1
+}
+
 func (s *sandbox) add(args ...string) { s.base = append(s.base, args...) }
 
 // arguments are bubblewrap's for one task. They travel through a file, not the
@@ -110,14 +118,14 @@ func (s *sandbox) arguments(t daemon.Task) []string {
 	return args
 }
 
-// admit opens the task's folder and inputs to the job's user. Only root has to:
-// else the job is the agent's own user outside.
-func (s *sandbox) admit(ctx context.Context, t daemon.Task) error {
-	if !s.asRoot {
+// admit opens the task's folder and inputs to the job's user. Below 0 it is the agent's own
+// user, to whom they are open.
+func admit(ctx context.Context, t daemon.Task, uid int) error {
+	if uid < 0 {
 		return nil
 	}
 	err := filepath.WalkDir(t.Dir, func(path string, _ fs.DirEntry, err error) error {
-		return errors.Join(err, ctx.Err(), os.Lchown(path, nobody, nobody)) //nolint:gosec // no job runs here yet
+		return errors.Join(err, ctx.Err(), os.Lchown(path, uid, uid)) //nolint:gosec // no job runs here yet
 	})
 	for _, in := range t.Inputs {
 		err = errors.Join(err, filepath.WalkDir(in.Source, func(path string, d fs.DirEntry, err error) error {

@@ -58,7 +58,7 @@ func (r *processRun) lookAtDisk() time.Duration {
 	r.seen.DiskBytes = used
 	r.mu.Unlock()
 	if used > r.task.Limits.DiskBytes {
-		r.end(daemon.ReasonDiskFull, r.diskDetail(), 0, nil)
+		r.end(daemon.ReasonDiskFull, diskDetail(r.task.Limits), 0, nil)
 	}
 	return monotonic() - began
 }
@@ -75,7 +75,7 @@ func (r *processRun) lookAtProcesses(memory, pids bool) time.Duration {
 	r.seen.PeakMemoryBytes = max(r.seen.PeakMemoryBytes, u.MemoryBytes)
 	r.mu.Unlock()
 	if memory && u.MemoryBytes > r.task.Limits.MemoryBytes {
-		r.end(daemon.ReasonOutOfMemory, r.memoryDetail(), 0, nil)
+		r.end(daemon.ReasonOutOfMemory, memoryDetail(r.task.Limits), 0, nil)
 	}
 	if pids && u.PIDs > r.task.Limits.PIDs {
 		r.end(daemon.ReasonTooManyPIDs, "The job started more processes than it may.", 0, nil)

@@ -33,11 +33,28 @@ func TestProcessRuntimeWithoutSandbox(t *testing.T) {
 	Runtime(t, RuntimeCase{Open: process(runtime.Options{Unsandboxed: true}), Command: shell, Trusted: true})
 }
 
+func TestDockerRuntime(t *testing.T) {
+	t.Parallel()
+	host, image := testkit.Docker(t)
+	Runtime(t, RuntimeCase{Open: docker(runtime.DockerOptions{Host: host, Image: image, Entry: testkit.Entry(t)}), Command: shell})
+}
+
 func process(o runtime.Options) func(t *testing.T) daemon.Runtime {
 	return func(t *testing.T) daemon.Runtime {
 		own := o
 		own.Dir = t.TempDir()
 		r, err := runtime.NewProcess(t.Context(), own)
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, r.Close()) })
+		return r
+	}
+}
+
+func docker(o runtime.DockerOptions) func(t *testing.T) daemon.Runtime {
+	return func(t *testing.T) daemon.Runtime {
+		own := o
+		own.Dir = testkit.Dir(t)
+		r, err := runtime.NewDocker(t.Context(), own)
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, r.Close()) })
 		return r
@@ -62,7 +79,7 @@ func shellStep(verb, args string) string {
 	case "bytes":
 		return "seq 1 99999999 | head -c " + args
 	case "environ":
-		return "tr '\\0' '\\n' < /proc/$$/environ"
+		return "cat /proc/$$/environ | tr '\\0' '\\n'" // a shell may become its last command, and then there is nothing to read
 	case "cwd":
 		return "pwd"
 	case "cat":

@@ -49,6 +49,19 @@ func run(ctx context.Context, command []string, out io.Writer) int {
 		}()
 		env = append(env, servers.PostgresVariable+"="+postgres.URL)
 	}
+	if !slices.ContainsFunc(missing, func(l lack) bool { return l.Name == servers.DockerEngine.Name }) {
+		engine, err := servers.StartDocker(ctx)
+		if err != nil {
+			fmt.Fprintln(out, err)
+			return 1
+		}
+		defer func() {
+			if err := engine.Stop(); err != nil {
+				fmt.Fprintln(out, err)
+			}
+		}()
+		env = append(env, servers.DockerVariable+"="+engine.Host()+" "+engine.Image)
+	}
 
 	begun := time.Now()
 	report := newReport(out)

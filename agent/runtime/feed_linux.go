@@ -1,0 +1,234 @@
+package runtime
+
+import (
+	"bufio"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/peergpu/peergpu/agent/runtime/entry"
+)
+
+// feed is the agent's end of a container's entry: the output as one stream, and the word
+// that the command has ended. A connection that breaks is made again by the entry and
+// goes on where this end stands.
+type feed struct {
+	token    []byte
+	folder   *os.File // of the socket
+	listener net.Listener
+
+	came  chan struct{} // closed when the entry has shown its token for the first time
+	once  sync.Once
+	ended chan struct{} // closed when end is set
+
+	mu      sync.Mutex
+	changed *sync.Cond
+	conn    net.Conn
+	ready   bool   // the entry may start the command
+	pending []byte // received and not read
+	next    int64  // where the byte after pending stands
+	read    int64  // before it everything was read; acknowledged by the Read that follows
+	acked   int64
+	size    int64 // of the whole output, -1 while it is not known
+	end     *entry.End
+	closed  bool
+}
+
+// helloWithin is how long somebody may take to show a token.
+const helloWithin = 5 * time.Second
+
+// listen opens the socket in a folder for an entry whose output is wanted from an offset
+// on.
+func listen(dir, token string, from int64) (*feed, error) {
+	if err := os.Remove(filepath.Join(dir, entry.Socket)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	folder, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	// The address of a socket is short, and the path of a folder need not be.
+	path := fmt.Sprintf("/proc/self/fd/%d/%s", folder.Fd(), entry.Socket)
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, errors.Join(err, folder.Close())
+	}
+	// The job has another user than the agent; the token tells its entry from the rest.
+	if err := os.Chmod(path, 0o666); err != nil { //nolint:gosec // the folder is closed to others
+		return nil, errors.Join(err, l.Close(), folder.Close())
+	}
+	f := &feed{
+		token: []byte(token), folder: folder, listener: l, came: make(chan struct{}), ended: make(chan struct{}),
+		next: from, read: from, acked: from, size: -1,
+	}
+	f.changed = sync.NewCond(&f.mu)
+	go f.accept()
+	return f, nil
+}
+
+// noFeed is the output of what never ran.
+func noFeed() *feed {
+	f := &feed{came: make(chan struct{}), ended: make(chan struct{})}
+	f.changed = sync.NewCond(&f.mu)
+	return f
+}
+
+func (f *feed) accept() {
+	for {
+		c, err := f.listener.Accept()
+		if err != nil {
+			return // closed
+		}
+		go f.serve(c)
+	}
+}
+
+// serve takes what one connection brings.
+func (f *feed) serve(c net.Conn) {
+	defer c.Close()
+	_ = c.SetReadDeadline(time.Now().Add(helloWithin))
+	r := bufio.NewReader(c)
+	hello, err := entry.Read(r)
+	if err != nil || hello.Kind != entry.Hello || subtle.ConstantTimeCompare(hello.Data, f.token) != 1 {
+		return
+	}
+	_ = c.SetReadDeadline(time.Time{})
+	f.once.Do(func() { close(f.came) })
+	f.mu.Lock()
+	if f.conn != nil {
+		_ = f.conn.Close() // the entry has given it up
+	}
+	f.conn = c
+	for !f.ready && !f.closed {
+		f.changed.Wait()
+	}
+	if f.closed || f.conn != c {
+		f.mu.Unlock()
+		return
+	}
+	err = entry.Write(c, entry.Frame{Kind: entry.Resume, Offset: f.next})
+	f.mu.Unlock()
+	for err == nil {
+		var frame entry.Frame
+		if frame, err = entry.Read(r); err == nil {
+			err = f.take(c, frame)
+		}
+	}
+}
+
+// take takes one frame of the connection that counts.
+func (f *feed) take(c net.Conn, frame entry.Frame) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.conn != c || f.closed {
+		return errors.New("another connection took over")
+	}
+	defer f.changed.Broadcast()
+	switch frame.Kind {
+	case entry.Output:
+		if frame.Offset != f.next || len(f.pending)+len(frame.Data) > entry.Window {
+			return fmt.Errorf("output from %d on, and %d is next", frame.Offset, f.next)
+		}
+		f.pending = append(f.pending, frame.Data...)
+		f.next += int64(len(frame.Data))
+	case entry.Whole:
+		f.size = frame.Offset
+	case entry.Ended:
+		var e entry.End
+		if err := json.Unmarshal(frame.Data, &e); err != nil {
+			return err
+		}
+		if f.end == nil {
+			f.end = &e
+			close(f.ended)
+		}
+	case entry.Hello, entry.Resume, entry.Ack, entry.Term, entry.Kill:
+		return fmt.Errorf("an entry does not say %q", frame.Kind)
+	}
+	return nil
+}
+
+// release lets the command start, or go on.
+func (f *feed) release() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ready = true
+	f.changed.Broadcast()
+}
+
+// Read implements io.Reader. Whoever reads on has kept what was read before.
+func (f *feed) Read(b []byte) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.read > f.acked {
+		f.acked = f.read
+		f.tell(entry.Frame{Kind: entry.Ack, Offset: f.acked})
+	}
+	for len(b) > 0 {
+		switch {
+		case f.closed:
+			return 0, io.EOF
+		case len(f.pending) > 0:
+			n := copy(b, f.pending)
+			f.pending = f.pending[n:]
+			f.read += int64(n)
+			return n, nil
+		case f.size >= 0 && f.read >= f.size:
+			return 0, io.EOF
+		}
+		f.changed.Wait()
+	}
+	return 0, nil
+}
+
+// order asks the entry for a signal, and says whether somebody was there to hear it.
+func (f *feed) order(kind entry.Kind) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.tell(entry.Frame{Kind: kind})
+}
+
+// tell writes to the connection, if there is one; the lock is held. The entry reads at all
+// times, so that nobody waits.
+func (f *feed) tell(frame entry.Frame) bool {
+	if f.conn == nil || !f.ready {
+		return false
+	}
+	_ = f.conn.SetWriteDeadline(time.Now().Add(time.Second))
+	return entry.Write(f.conn, frame) == nil
+}
+
+// finish ends the stream with what has come: the container is gone.
+func (f *feed) finish() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.size < 0 {
+		f.size = f.next
+	}
+	f.changed.Broadcast()
+}
+
+// close ends everything; what was not read is lost.
+func (f *feed) close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return nil
+	}
+	f.closed = true
+	if f.conn != nil {
+		_ = f.conn.Close()
+	}
+	f.changed.Broadcast()
+	if f.listener == nil {
+		return nil
+	}
+	return errors.Join(f.listener.Close(), f.folder.Close()) // the first removes the socket
+}
