@@ -108,6 +108,10 @@ type Processes struct {
 	Mark    string `json:"mark,omitempty"`    // stands in the environment of each of them, and of no other
 	// Cgroup maps controllers to the folders of a group of their own.
 	Cgroup map[string]string `json:"cgroup,omitempty"`
+	// Charge is set where they outlive the agent: a file that says which watchdog has charge
+	// of them. When the agent has ended they are killed at their time and not before, and
+	// not at all if another watchdog has charge by then.
+	Charge string `json:"charge,omitempty"`
 }
 
 // GPUs looks at this machine's GPUs.

@@ -62,7 +62,7 @@ func TestAContainerGetsWhatIsWrittenDownAndNothingElse(t *testing.T) {
 func TestHooksOfTheEngineSeeNothingOfAnImage(t *testing.T) {
 	t.Parallel()
 	hostile := image.InspectResponse{Config: &dockerspec.DockerOCIImageConfig{ImageConfig: ocispec.ImageConfig{
-		Env: []string{"PATH=/opt/bin", "LD_PRELOAD=/evil.so", "LD_LIBRARY_PATH=/evil", "NVIDIA_VISIBLE_DEVICES=all", "NVIDIA_DRIVER_CAPABILITIES=all", "DOCKER_HOST=x", "PEERGPU_ENTRY_TOKEN=known"},
+		Env:     []string{"PATH=/opt/bin", "LD_PRELOAD=/evil.so", "LD_LIBRARY_PATH=/evil", "NVIDIA_VISIBLE_DEVICES=all", "NVIDIA_DRIVER_CAPABILITIES=all", "DOCKER_HOST=x", "PEERGPU_ENTRY_TOKEN=known"},
 		Volumes: map[string]struct{}{"/data": {}, "/tmp/x": {}, "/": {}, "../../work": {}},
 	}}}
 	for _, gpus := range []bool{false, true} {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -136,7 +137,7 @@ func (r *dockerRun) meet(ctx context.Context, exited <-chan error) error {
 	if err != nil {
 		return err
 	}
-	first := daemon.Processes{First: c.State.Pid, Sandbox: true}
+	first := daemon.Processes{First: c.State.Pid, Sandbox: true, Charge: filepath.Join(r.dir, "charge")}
 	if p, ok := lookup(first.First); ok {
 		first.Started = p.started
 	}
@@ -203,6 +204,10 @@ func (r *dockerRun) follow(exited <-chan error) {
 		unwatch()
 		r.conclude(r.outcome(r.feed.end), nil)
 		<-exited
+	case <-r.feed.torn:
+		unwatch()
+		r.conclude(daemon.Exit{}, fmt.Errorf("%s goes on, and a part of its output is lost: it was taken from here before", r.name))
+		<-exited // Cleanup ends it
 	case err := <-exited:
 		unwatch()
 		select {

@@ -27,6 +27,7 @@ type feed struct {
 	came  chan struct{} // closed when the entry has shown its token for the first time
 	once  sync.Once
 	ended chan struct{} // closed when end is set
+	torn  chan struct{} // closed when the entry has not what is wanted
 
 	mu      sync.Mutex
 	changed *sync.Cond
@@ -65,7 +66,7 @@ func listen(dir, token string, from int64) (*feed, error) {
 		return nil, errors.Join(err, l.Close(), folder.Close())
 	}
 	f := &feed{
-		token: []byte(token), folder: folder, listener: l, came: make(chan struct{}), ended: make(chan struct{}),
+		token: []byte(token), folder: folder, listener: l, came: make(chan struct{}), ended: make(chan struct{}), torn: make(chan struct{}),
 		next: from, read: from, acked: from, size: -1,
 	}
 	f.changed = sync.NewCond(&f.mu)
@@ -75,7 +76,7 @@ func listen(dir, token string, from int64) (*feed, error) {
 
 // noFeed is the output of what never ran.
 func noFeed() *feed {
-	f := &feed{came: make(chan struct{}), ended: make(chan struct{})}
+	f := &feed{came: make(chan struct{}), ended: make(chan struct{}), torn: make(chan struct{})}
 	f.changed = sync.NewCond(&f.mu)
 	return f
 }
@@ -133,6 +134,10 @@ func (f *feed) take(c net.Conn, frame entry.Frame) error {
 	defer f.changed.Broadcast()
 	switch frame.Kind {
 	case entry.Output:
+		if frame.Offset > f.next && f.size < 0 {
+			f.size = f.next
+			close(f.torn)
+		}
 		if frame.Offset != f.next || len(f.pending)+len(frame.Data) > entry.Window {
 			return fmt.Errorf("output from %d on, and %d is next", frame.Offset, f.next)
 		}

@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -45,15 +47,23 @@ func Guard(orders io.Reader, answer io.Writer) error {
 		select {
 		case o, more := <-told:
 			if !more {
-				g.strike(func(watchdogOrder) bool { return true })
-				return broken
+				g.strike(func(o watchdogOrder) bool { return o.Processes.Charge == "" })
+				told = nil
+				g.leave()
+				break
 			}
 			g.obey(o)
 		case <-timer.C:
 			now := daemon.SystemClock{}.Boot()
 			g.strike(func(o watchdogOrder) bool { return now >= g.deadline(o) })
+			if told == nil {
+				g.leave()
+			}
 		}
 		timer.Stop()
+		if told == nil && len(g.watched) == 0 {
+			return broken
+		}
 	}
 }
 
@@ -74,7 +84,39 @@ func (g *guard) obey(o watchdogOrder) {
 		delete(g.watched, o.Name)
 	default:
 		g.watched[o.Name] = o
+		if o.Processes.Charge != "" {
+			_ = os.WriteFile(o.Processes.Charge, []byte(charge(os.Getpid())), 0o600) // without it, two have charge
+		}
 	}
+}
+
+// charge names a process for as long as it lives.
+func charge(pid int) string {
+	p, ok := lookup(pid)
+	if !ok {
+		return ""
+	}
+	return fmt.Sprintf("%d %d", pid, p.started)
+}
+
+// leave forgets, after the agent's end, what does not need this watchdog any more: what
+// has ended, and what another agent has taken up.
+func (g *guard) leave() {
+	for name, o := range g.watched {
+		if _, alive := lookup(o.Processes.First); o.Processes.Charge == "" || !alive || g.relieved(o) {
+			delete(g.watched, name)
+		}
+	}
+}
+
+// relieved says that another watchdog has charge.
+func (g *guard) relieved(o watchdogOrder) bool {
+	if o.Processes.Charge == "" {
+		return false
+	}
+	said, err := os.ReadFile(o.Processes.Charge)
+	pid, _ := strconv.Atoi(strings.SplitN(string(said), " ", 2)[0])
+	return err == nil && pid != 0 && pid != os.Getpid() && string(said) == charge(pid)
 }
 
 // deadline is when a watched run is killed, by the time since boot.
@@ -100,7 +142,7 @@ func (g *guard) tick() time.Duration {
 // starting one would start it all the same.
 func (g *guard) strike(chosen func(watchdogOrder) bool) {
 	for name, o := range g.watched {
-		if chosen(o) && killProcesses(*o.Processes, g.agent) {
+		if chosen(o) && !g.relieved(o) && killProcesses(*o.Processes, g.agent) {
 			fmt.Fprintf(os.Stderr, "peergpu-agent watchdog: the agent gave no sign of life in time; %s was killed\n", name)
 		}
 	}

@@ -211,13 +211,20 @@ func (w *Watchdog) Forget(name string) error {
 	return w.send(watchdogOrder{Name: name})
 }
 
-// Close ends the process, which kills what is still watched.
+// Close ends the process, which kills what is still watched. With runs that outlive the
+// agent it stays until their time, or until another has charge of them.
 func (w *Watchdog) Close() error {
 	w.mu.Lock()
 	w.closed = true
 	err := w.pipe.Close()
+	stays := false
+	for _, o := range w.watched {
+		stays = stays || o.Processes.Charge != ""
+	}
 	w.mu.Unlock()
-	<-w.ended
+	if !stays {
+		<-w.ended
+	}
 	if errors.Is(err, os.ErrClosed) {
 		return nil
 	}

@@ -24,6 +24,9 @@ type RuntimeCase struct {
 	Open func(t *testing.T) daemon.Runtime
 	// Command makes a command of a script in the simulated runtime's language.
 	Command func(script ...string) []string
+	// Again opens the folder of a runtime anew, as the next process of an agent that was
+	// killed does. Nil where runs die with the agent.
+	Again func(t *testing.T, dead daemon.Runtime) daemon.Runtime
 	// Trusted runs the suite's jobs as the owner's own.
 	Trusted bool
 }
@@ -36,6 +39,7 @@ func Runtime(t *testing.T, c RuntimeCase) {
 	t.Run("limits", func(t *testing.T) { runtimeLimits(t, c) })
 	t.Run("surroundings", func(t *testing.T) { runtimeSurroundings(t, c) })
 	t.Run("life cycle", func(t *testing.T) { runtimeLifeCycle(t, c) })
+	t.Run("attach", func(t *testing.T) { runtimeAttach(t, c) })
 }
 
 // patience bounds what should take milliseconds on a busy machine.

@@ -3,6 +3,7 @@ package contract
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -36,7 +37,7 @@ func TestProcessRuntimeWithoutSandbox(t *testing.T) {
 func TestDockerRuntime(t *testing.T) {
 	t.Parallel()
 	host, image := testkit.Docker(t)
-	Runtime(t, RuntimeCase{Open: docker(runtime.DockerOptions{Host: host, Image: image, Entry: testkit.Entry(t)}), Command: shell})
+	Runtime(t, docker(runtime.DockerOptions{Host: host, Image: image, Entry: testkit.Entry(t)}))
 }
 
 func process(o runtime.Options) func(t *testing.T) daemon.Runtime {
@@ -50,14 +51,25 @@ func process(o runtime.Options) func(t *testing.T) daemon.Runtime {
 	}
 }
 
-func docker(o runtime.DockerOptions) func(t *testing.T) daemon.Runtime {
-	return func(t *testing.T) daemon.Runtime {
+func docker(o runtime.DockerOptions) RuntimeCase {
+	var folders sync.Map // *runtime.Docker → its folder
+	open := func(t *testing.T, dir string) daemon.Runtime {
 		own := o
-		own.Dir = testkit.Dir(t)
+		own.Dir = dir
 		r, err := runtime.NewDocker(t.Context(), own)
 		require.NoError(t, err)
-		t.Cleanup(func() { require.NoError(t, r.Close()) })
+		t.Cleanup(func() { _ = r.Close() }) // Again may have closed it
+		folders.Store(r, dir)
 		return r
+	}
+	return RuntimeCase{
+		Open: func(t *testing.T) daemon.Runtime { return open(t, testkit.Dir(t)) },
+		Again: func(t *testing.T, dead daemon.Runtime) daemon.Runtime {
+			require.NoError(t, dead.(*runtime.Docker).Close())
+			dir, _ := folders.Load(dead)
+			return open(t, dir.(string))
+		},
+		Command: shell,
 	}
 }
 

@@ -2,6 +2,9 @@ package contract
 
 import (
 	"context"
+	"errors"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,7 +18,7 @@ import (
 type WatchdogCase struct {
 	// Open starts one, and says how the agent's end looks to it.
 	Open func(t *testing.T) (w daemon.Watchdog, end func())
-	// Jobs runs what is watched.
+	// Jobs runs what is watched. Where it outlives the agent, so does the watch.
 	Jobs RuntimeCase
 }
 
@@ -60,15 +63,61 @@ func Watchdog(t *testing.T, c WatchdogCase) {
 	})
 	t.Run("watching a name again replaces what was known of it", func(t *testing.T) {
 		t.Parallel()
-		w, end := c.Open(t)
+		w, _ := c.Open(t)
 		require.NoError(t, w.Pet(boot(), time.Hour))
-		first, second := c.watched(t, w, "a/1", time.Hour), c.watched(t, w, "a/1", time.Hour)
-		end()
+		first, second := c.watched(t, w, "a/1", time.Hour), c.watched(t, w, "a/1", 300*time.Millisecond)
 		killed(t, second)
 		lives(t, first)
 	})
+	t.Run("what outlives the agent is killed when its time has come, and not before", func(t *testing.T) {
+		t.Parallel()
+		if c.Jobs.Again == nil {
+			return
+		}
+		w, end := c.Open(t)
+		const within = 2 * time.Second
+		at := boot()
+		require.NoError(t, w.Pet(at, time.Hour))
+		run := c.watched(t, w, "a/1", within)
+		end()
+		killed(t, run)
+		assert.GreaterOrEqual(t, boot()-at, within)
+	})
+	t.Run("what outlives the agent is left to the watchdog that took charge", func(t *testing.T) {
+		t.Parallel()
+		if c.Jobs.Again == nil {
+			return
+		}
+		old, end := c.Open(t)
+		next, _ := c.Open(t)
+		require.NoError(t, errors.Join(old.Pet(boot(), time.Hour), next.Pet(boot(), time.Hour)))
+		const within = 2 * time.Second
+		var known daemon.Processes
+		task := c.Jobs.task(t, "hang")
+		task.Guard = func(p daemon.Processes) error {
+			known = p
+			return old.Watch("a/1", within, p)
+		}
+		kept, err := start(t, c.Jobs.Open(t), task)
+		require.NoError(t, err)
+		other := c.watched(t, old, "b/1", within)
+		said, err := os.ReadFile(known.Charge)
+		require.NoError(t, err)
+		before, _, _ := strings.Cut(string(said), " ")
+		require.NoError(t, next.Watch("a/1", time.Hour, known))
+		require.Eventually(t, func() bool {
+			said, err := os.ReadFile(known.Charge)
+			return err == nil && !strings.HasPrefix(string(said), before)
+		}, patience, time.Millisecond)
+		end()
+		killed(t, other) // at the same time the first would have been
+		lives(t, kept)
+	})
 	t.Run("what is left when the agent ends is killed", func(t *testing.T) {
 		t.Parallel()
+		if c.Jobs.Again != nil {
+			return
+		}
 		w, end := c.Open(t)
 		require.NoError(t, w.Pet(boot(), time.Hour))
 		one, two := c.watched(t, w, "a/1", time.Hour), c.watched(t, w, "b/1", time.Hour)

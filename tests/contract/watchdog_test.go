@@ -36,6 +36,11 @@ func TestWatchdogProcess(t *testing.T) {
 		t.Cleanup(end)
 		return w, end
 	}
+	t.Run("over containers", func(t *testing.T) {
+		t.Parallel()
+		host, image := testkit.Docker(t)
+		Watchdog(t, WatchdogCase{Open: open, Jobs: docker(runtime.DockerOptions{Host: host, Image: image, Entry: testkit.Entry(t)})})
+	})
 	for name, o := range map[string]runtime.Options{"over sandboxes": {}, "over plain processes": {Unsandboxed: true}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
