@@ -34,6 +34,7 @@ type attempt struct {
 	gone  chan struct{} // closed when the attempt is settled, or the daemon ends
 	final *report       // the result on its way; set before settle
 	clean func() error  // removes what the run left outside the attempt's folder
+	run   Run           // of an attempt that was attached
 
 	fetched   int64         // bytes of bundle and inputs that arrived whole
 	fetchTook time.Duration // by the steady clock
@@ -68,17 +69,28 @@ func (d *Daemon) newAttempt(key attemptKey, claims *wire.ManifestClaims) (*attem
 	return a, err
 }
 
-// restoreAttempt takes up an attempt whose process died with an earlier agent.
-func (d *Daemon) restoreAttempt(key attemptKey, b begun, r result, ended bool) (*attempt, error) {
+// restoreAttempt takes up an attempt of an earlier agent. A run that outlived it is
+// attached; any other died with it.
+func (d *Daemon) restoreAttempt(ctx context.Context, key attemptKey, b begun, r result, ended bool) (*attempt, error) {
 	a := d.bareAttempt(key)
 	if err := os.MkdirAll(a.dir, 0o700); err != nil {
 		return nil, err
 	}
+	var limit int64
+	if b.Runs != nil {
+		limit = b.Runs.Limits.LogBytes
+	}
 	var err error
-	if a.spool, err = reopenSpool(a.logPath(), d.clock, b.At, a.courier.poke); err != nil {
+	if a.spool, err = reopenSpool(a.logPath(), d.clock, limit, d.cfg.SpoolBytes, b.At, a.courier.poke); err != nil {
 		return nil, err
 	}
 	a.courier.spool = a.spool
+	if !ended && b.Runs != nil && a.attach(ctx, b.Runs) {
+		return a, nil
+	}
+	if err := a.spool.finish(); err != nil {
+		return nil, err
+	}
 	a.state = wire.HeldAttemptStateFinished
 	if !ended {
 		r = a.result(wire.Exit{Reason: wire.ReasonAgentRestarted, Detail: "the agent stopped while the job ran"}, nil, true)
@@ -91,6 +103,30 @@ func (d *Daemon) restoreAttempt(key attemptKey, b begun, r result, ended bool) (
 	}
 	a.final = a.courier.tell(&r.Finished)
 	return a, nil
+}
+
+// attach takes up a run that outlived an earlier agent, and says whether there is one.
+func (a *attempt) attach(ctx context.Context, c *wire.ManifestClaims) bool {
+	a.claims = c
+	task := a.task()
+	task.Guard = a.guard
+	run, err := a.d.ports.Runtime.Attach(ctx, task, a.spool.resume())
+	if err != nil {
+		a.claims = nil
+		if !errors.Is(err, ErrGone) {
+			a.log.Error("the job cannot be taken up again, and is lost", "error", err)
+		}
+		return false
+	}
+	a.log.Info("job taken up again")
+	a.run, a.state = run, wire.HeldAttemptStateRunning
+	return true
+}
+
+// resume drives a run that was attached to its end.
+func (a *attempt) resume() {
+	a.clean = a.run.Cleanup
+	a.conclude(a.watch(a.run, a.task()))
 }
 
 // bareAttempt is what new and restored attempts have in common. A report that the server
@@ -165,10 +201,15 @@ func (a *attempt) runs() bool {
 
 // work drives a new attempt to its end.
 func (a *attempt) work() {
+	a.conclude(a.execute())
+}
+
+// conclude writes down how the attempt ended, tells the server and leaves nothing. An
+// attempt whose run goes on without this agent is left as it is.
+func (a *attempt) conclude(exit wire.Exit, usage wire.Usage, files []wire.Artifact) {
 	d := a.d
-	exit, usage, files := a.execute()
 	a.hush.Do(func() { close(a.quiet) })
-	if o := a.stopped(); (o == nil || !o.drop) && d.life.Err() == nil {
+	if o := a.stopped(); (o == nil || !o.drop) && d.life.Err() == nil && d.handedOver.Err() == nil {
 		r := a.result(exit, files, o != nil && o.lost)
 		usage.FetchedBytes, usage.FetchMs = a.fetched, a.fetchTook.Milliseconds()
 		r.Finished.Usage = usage
@@ -187,7 +228,7 @@ func (a *attempt) work() {
 	}
 	// Not before: no process is left, and the renter need not wait for the rest.
 	_ = faults.Point("cleanup.mid")
-	if a.clean != nil {
+	if a.clean != nil && d.handedOver.Err() == nil {
 		if err := a.clean(); err != nil {
 			a.log.Error("something of the job is left", "error", err)
 		}
@@ -244,6 +285,9 @@ func (a *attempt) execute() (wire.Exit, wire.Usage, []wire.Artifact) {
 		}
 	}()
 	defer func() {
+		if a.d.handedOver.Err() != nil {
+			return // the next agent goes on with it
+		}
 		if err := a.spool.finish(); err != nil {
 			a.log.Error("the log's end cannot be written", "error", err)
 		}
@@ -278,6 +322,11 @@ func (a *attempt) execute() (wire.Exit, wire.Usage, []wire.Artifact) {
 	}
 	a.clean = run.Cleanup
 	_ = faults.Point("start.after_start_before_persist")
+	if a.d.ports.Runtime.Info().Survives {
+		if err := a.d.journal.run(a.key, *a.claims); err != nil {
+			a.log.Error("the job is not safe from a restart of the agent", "error", err)
+		}
+	}
 	return a.watch(run, task)
 }
 
@@ -298,8 +347,11 @@ func (a *attempt) watch(run Run, task Task) (wire.Exit, wire.Usage, []wire.Artif
 	}()
 	ended := make(chan struct{})
 	go a.obey(run, ended)
-	end, err := run.Wait(context.Background())
+	end, err := run.Wait(a.d.handedOver)
 	close(ended)
+	if a.d.handedOver.Err() != nil {
+		return wire.Exit{}, wire.Usage{}, nil // the next agent attaches it
+	}
 	if err != nil { // it may run still, and has to be gone before anybody hears of its end
 		err = errors.Join(err, run.Cleanup())
 	}

@@ -70,6 +70,9 @@ type Daemon struct {
 
 	life    context.Context // of everything that the daemon does
 	endLife context.CancelCauseFunc
+
+	handedOver context.Context // ends when runs are left to the next agent
+	handOver   context.CancelFunc
 	workers sync.WaitGroup
 
 	mu       sync.Mutex
@@ -111,6 +114,7 @@ func New(cfg Config, ports Ports) (*Daemon, error) {
 		link: newLink(), connected: make(chan struct{}), removed: make(chan struct{}), attempts: map[attemptKey]*attempt{},
 	}
 	d.life, d.endLife = context.WithCancelCause(context.Background())
+	d.handedOver, d.handOver = context.WithCancel(context.Background())
 	for _, w := range journal.warnings {
 		d.log.Warn("the journal is damaged", "what", w)
 	}
@@ -169,11 +173,31 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	select {
 	case <-ctx.Done():
+		if errors.Is(context.Cause(ctx), ErrHandOver) && d.ports.Runtime.Info().Survives {
+			d.leave()
+			return nil
+		}
 		d.shutdown(d.cfg.DrainFor)
 		return nil
 	case <-d.removed:
 		d.shutdown(0) // what runs, runs for nobody
 		return ErrRemoved
+	}
+}
+
+// ErrHandOver is the cause of a context whose end leaves runs that outlive the agent to
+// the next one.
+var ErrHandOver = errors.New("the agent is replaced")
+
+// leave goes without a word about what runs: the next agent of this folder takes it up.
+func (d *Daemon) leave() {
+	d.mu.Lock()
+	d.stopping = true
+	d.mu.Unlock()
+	d.log.Info("leaving the running jobs to the next agent", "attempts", len(d.all()))
+	d.handOver()
+	if s, _ := d.link.present(); s != nil {
+		s.close(wire.CloseTimeout, "the agent is replaced")
 	}
 }
 
@@ -189,22 +213,29 @@ func (d *Daemon) prepare(ctx context.Context) error {
 		return errors.New("no job can run here: without a sandbox an agent takes its owner's jobs alone (trusted: true)")
 	}
 	d.report = report
-	if err := d.ports.Runtime.Sweep(ctx); err != nil {
-		return fmt.Errorf("clearing up after an earlier agent: %w", err)
-	}
 	if err := d.survey(ctx); err != nil {
 		return err
 	}
+	d.resumeLease()
 	open, results := d.journal.unsettled()
 	for key, b := range open {
 		r, ended := results[key]
-		a, err := d.restoreAttempt(key, b, r, ended)
+		a, err := d.restoreAttempt(ctx, key, b, r, ended)
 		if err != nil {
 			return fmt.Errorf("taking up %s: %w", key, err)
 		}
 		d.attempts[key] = a
-		close(a.quiet)
+	}
+	if err := d.ports.Runtime.Sweep(ctx); err != nil {
+		return fmt.Errorf("clearing up after an earlier agent: %w", err)
+	}
+	for _, a := range d.attempts {
 		d.workers.Go(func() { a.courier.carry(a.held, d.link) })
+		if a.run != nil {
+			d.workers.Go(a.resume)
+			continue
+		}
+		a.hush.Do(func() { close(a.quiet) })
 		d.workers.Go(a.settle)
 	}
 	return d.clearFolders()

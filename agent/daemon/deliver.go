@@ -23,25 +23,8 @@ const batchFiles = 200
 
 // prepare fetches and unpacks everything that the job needs. Nothing of it is billed.
 func (a *attempt) prepare(ctx context.Context) (Task, *wire.Exit) {
-	c := a.claims
-	task := Task{
-		JobID: c.JobID, Attempt: c.Attempt, Argv: c.Argv, Dir: filepath.Join(a.dir, "work"), Workdir: c.Workdir,
-		GPUs: c.GPUs.UUIDs, Network: Network{Mode: string(c.Network.Mode), Allow: c.Network.Allow},
-		Trusted: a.d.cfg.Trusted && c.Renter.Owner,
-		Limits: Limits{
-			CPUMilli: c.Limits.CPUMilli, MemoryBytes: c.Limits.MemoryBytes, PIDs: c.Limits.PIDs, ShmBytes: c.Limits.ShmBytes,
-			DiskBytes: c.Limits.DiskBytes, MaxRuntime: time.Duration(c.Limits.MaxRuntimeMs) * time.Millisecond,
-			Grace: a.d.cfg.StopGrace, LogBytes: c.Limits.LogBytes,
-			ArtifactBytes: c.Limits.ArtifactBytes, ArtifactFiles: c.Limits.ArtifactFiles,
-		},
-	}
-	if a.d.ports.Runtime.Info().Name != "simulated" && !realGPU(a.d.inventory.Load().gpus, c.GPUs.UUIDs) {
-		task.GPUs = nil // made-up devices are slots, and nothing that a process could see
-	}
-	if c.Image != nil {
-		task.Image = c.Image.Ref + "@" + c.Image.Digest
-	}
-	for name, value := range c.Env {
+	task := a.task()
+	for name, value := range a.claims.Env {
 		task.Env = append(task.Env, name+"="+value)
 	}
 	if failed := a.fetch(ctx, &task); failed != nil {
@@ -58,6 +41,32 @@ func (a *attempt) prepare(ctx context.Context) (Task, *wire.Exit) {
 		return task, &wire.Exit{Reason: wire.ReasonHostError, Detail: "the host could not prepare the job"}
 	}
 	return task, nil
+}
+
+// task is what the manifest asks of a runtime, without the environment and the inputs.
+func (a *attempt) task() Task {
+	c := a.claims
+	task := Task{
+		JobID: c.JobID, Attempt: c.Attempt, Argv: c.Argv, Dir: filepath.Join(a.dir, "work"), Workdir: c.Workdir,
+		GPUs: c.GPUs.UUIDs, Network: Network{Mode: string(c.Network.Mode), Allow: c.Network.Allow},
+		Trusted: a.d.cfg.Trusted && c.Renter.Owner,
+		Limits: Limits{
+			CPUMilli: c.Limits.CPUMilli, MemoryBytes: c.Limits.MemoryBytes, PIDs: c.Limits.PIDs, ShmBytes: c.Limits.ShmBytes,
+			DiskBytes: c.Limits.DiskBytes, MaxRuntime: time.Duration(c.Limits.MaxRuntimeMs) * time.Millisecond,
+			Grace: a.d.cfg.StopGrace, LogBytes: c.Limits.LogBytes,
+			ArtifactBytes: c.Limits.ArtifactBytes, ArtifactFiles: c.Limits.ArtifactFiles,
+		},
+	}
+	if a.d.ports.Runtime.Info().Name != "simulated" && !realGPU(a.d.inventory.Load().gpus, c.GPUs.UUIDs) {
+		task.GPUs = nil // made-up devices are slots, and nothing that a process could see
+	}
+	switch {
+	case c.Image != nil && c.Image.Ref == "": // an image of this machine alone
+		task.Image = c.Image.Digest
+	case c.Image != nil:
+		task.Image = c.Image.Ref + "@" + c.Image.Digest
+	}
+	return task
 }
 
 // phase makes the frame for a step of progress.

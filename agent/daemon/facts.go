@@ -65,6 +65,12 @@ func osName() string {
 	return runtime.GOOS
 }
 
+// bootID tells one boot of the machine from another; "" where it cannot be told.
+func bootID() string {
+	id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(id))
+}
+
 // machineID tells two machines apart without telling which they are.
 func machineID() string {
 	id, err := os.ReadFile("/etc/machine-id")

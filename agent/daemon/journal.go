@@ -51,6 +51,9 @@ type seen struct {
 // begun is an attempt that was accepted.
 type begun struct {
 	At time.Time `json:"at"`
+	// Runs is set once it has a run that outlives the agent: the manifest, without what is
+	// secret or needed no more.
+	Runs *wire.ManifestClaims `json:"runs,omitempty"`
 }
 
 // result is how an attempt ended, kept until the server has accepted it.
@@ -61,7 +64,7 @@ type result struct {
 
 // record is one line.
 type record struct {
-	Op      string  `json:"op"` // seen, begin, end, settle
+	Op      string  `json:"op"` // seen, begin, run, end, settle
 	Job     string  `json:"job,omitempty"`
 	Attempt int     `json:"attempt,omitempty"`
 	JTI     string  `json:"jti,omitempty"`
@@ -156,6 +159,11 @@ func (j *journal) apply(r record) {
 		}
 		if r.Begun != nil {
 			j.open[key] = *r.Begun
+		}
+	case "run":
+		if b, open := j.open[key]; open && r.Begun != nil {
+			b.Runs = r.Begun.Runs
+			j.open[key] = b
 		}
 	case "end":
 		if r.Result != nil {
@@ -261,6 +269,12 @@ func (j *journal) begin(key attemptKey, jti string, expires int64, at time.Time)
 // attempt are replays.
 func (j *journal) see(key attemptKey, jti string, expires int64) error {
 	return j.write(record{Op: "seen", Job: key.Job, Attempt: key.Attempt, JTI: jti, Until: expires + int64(keepJTI.Seconds())})
+}
+
+// run notes that an attempt has a run which outlives the agent.
+func (j *journal) run(key attemptKey, c wire.ManifestClaims) error {
+	c.Env, c.Bundle, c.Inputs = map[string]string{}, nil, []wire.ManifestInput{}
+	return j.write(record{Op: "run", Job: key.Job, Attempt: key.Attempt, Begun: &begun{Runs: &c}})
 }
 
 // end notes a result before it is sent.

@@ -39,7 +39,7 @@ func TestAJournalRemembersWhatItPromised(t *testing.T) {
 	for range 3 { // each opening compacts
 		j = openTestJournal(t, dir, day)
 		open, results := j.unsettled()
-		assert.Equal(t, map[attemptKey]begun{a: {day}, b: {day}}, open)
+		assert.Equal(t, map[attemptKey]begun{a: {At: day}, b: {At: day}}, open)
 		assert.Equal(t, map[attemptKey]result{b: r}, results)
 		for _, key := range []attemptKey{a, b, c, {"job_a", 1}} {
 			assert.NotEmpty(t, j.replayed(key, "new"), key)

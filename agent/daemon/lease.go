@@ -2,8 +2,11 @@ package daemon
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -58,6 +61,7 @@ func watchdogTime(reassign time.Duration) time.Duration { return reassign - fenc
 // same as before.
 func (d *Daemon) renewed(sent, reassign time.Duration) {
 	d.lease.renew(sent, reassign)
+	d.keepLease()
 	if d.ports.Watchdog == nil {
 		return
 	}
@@ -67,6 +71,48 @@ func (d *Daemon) renewed(sent, reassign time.Duration) {
 	if err := d.ports.Watchdog.Pet(at, within); err != nil {
 		d.log.Warn("the watchdog could not be told of the server's answer", "error", err)
 	}
+}
+
+// leaseFile is the name of the file that remembers the lease for the next process of the
+// agent, where runs outlive it.
+const leaseFile = "lease"
+
+// keptLease is what stands in it.
+type keptLease struct {
+	Boot     string        `json:"boot"` // which boot of the machine Renewed counts from
+	Renewed  time.Duration `json:"renewed"`
+	Reassign time.Duration `json:"reassign"`
+}
+
+// keepLease writes the lease down. After a loss of power no run is left to need it.
+func (d *Daemon) keepLease() {
+	if !d.ports.Runtime.Info().Survives {
+		return
+	}
+	d.lease.mu.Lock()
+	k := keptLease{Boot: bootID(), Renewed: d.lease.renewed, Reassign: d.lease.reassign}
+	d.lease.mu.Unlock()
+	data, err := json.Marshal(k)
+	path := filepath.Join(d.cfg.Dir, leaseFile)
+	if err == nil {
+		err = os.WriteFile(path+".new", data, 0o600)
+	}
+	if err == nil {
+		err = os.Rename(path+".new", path)
+	}
+	if err != nil {
+		d.log.Warn("the lease cannot be written down; jobs do not survive a restart of the agent", "error", err)
+	}
+}
+
+// resumeLease goes on with the lease of the process before.
+func (d *Daemon) resumeLease() {
+	var k keptLease
+	data, err := os.ReadFile(filepath.Join(d.cfg.Dir, leaseFile))
+	if err != nil || json.Unmarshal(data, &k) != nil || k.Boot != bootID() || k.Boot == "" {
+		return
+	}
+	d.renewed(k.Renewed, k.Reassign)
 }
 
 // guard hands a run's processes to the watchdog. One whose lease is over must not start: an

@@ -40,7 +40,8 @@ type Runtime interface {
 	Start(ctx context.Context, task Task) (Run, error)
 
 	// Attach finds the Run that an earlier process of this agent started, with
-	// Output beginning at byte from of the merged stream. It answers ErrGone
+	// Output beginning at byte from of the merged stream, or below 0 with the first
+	// that is there still. What lies before from may be gone for good. It answers ErrGone
 	// where there is none, always so for runtimes whose jobs die with the
 	// agent.
 	Attach(ctx context.Context, task Task, from int64) (Run, error)

@@ -59,14 +59,14 @@ func newSpool(path string, clock Clock, limit, room int64, changed func()) (*spo
 	return &spool{file: f, clock: clock, limit: limit, room: room, sum: sha256.New(), changed: changed}, nil
 }
 
-// reopenSpool takes up the file that an earlier process left, as a finished stream. A
-// missing file is an empty stream: the process died before it made one.
-func reopenSpool(path string, clock Clock, at time.Time, changed func()) (*spool, error) {
+// reopenSpool takes up the file that an earlier process left. A missing file is an empty
+// stream: the process died before it made one.
+func reopenSpool(path string, clock Clock, limit, room int64, at time.Time, changed func()) (*spool, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	s := &spool{clock: clock, sum: sha256.New(), changed: changed, closed: true, marks: []mark{{0, at}}}
+	s := &spool{clock: clock, limit: limit, room: room, sum: sha256.New(), changed: changed, marks: []mark{{0, at}}}
 	buf := make([]byte, wire.MaxLogData)
 	for {
 		n, err := f.Read(buf)
@@ -79,6 +79,19 @@ func reopenSpool(path string, clock Clock, at time.Time, changed func()) (*spool
 			return nil, errors.Join(err, f.Close())
 		}
 	}
+}
+
+// resume is the byte of the job from which on more is wanted, or below 0 when whatever
+// comes is too much: what was dropped before is not known any more.
+func (s *spool) resume() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.limit == 0 || s.size < s.limit {
+		return s.size
+	}
+	s.dropped++                 // so that there is a marker
+	s.closed = s.size > s.limit // unless there is one
+	return -1
 }
 
 // Write keeps p. It blocks while too much waits for the server, which in turn blocks

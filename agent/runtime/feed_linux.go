@@ -114,7 +114,7 @@ func (f *feed) serve(c net.Conn) {
 		f.mu.Unlock()
 		return
 	}
-	err = entry.Write(c, entry.Frame{Kind: entry.Resume, Offset: f.next})
+	err = entry.Write(c, entry.Frame{Kind: entry.Resume, Offset: max(0, f.next)})
 	f.mu.Unlock()
 	for err == nil {
 		var frame entry.Frame
@@ -134,6 +134,7 @@ func (f *feed) take(c net.Conn, frame entry.Frame) error {
 	defer f.changed.Broadcast()
 	switch frame.Kind {
 	case entry.Output:
+		f.begin(frame.Offset)
 		if frame.Offset > f.next && f.size < 0 {
 			f.size = f.next
 			close(f.torn)
@@ -144,6 +145,7 @@ func (f *feed) take(c net.Conn, frame entry.Frame) error {
 		f.pending = append(f.pending, frame.Data...)
 		f.next += int64(len(frame.Data))
 	case entry.Whole:
+		f.begin(frame.Offset)
 		f.size = frame.Offset
 	case entry.Ended:
 		var e entry.End
@@ -158,6 +160,13 @@ func (f *feed) take(c net.Conn, frame entry.Frame) error {
 		return fmt.Errorf("an entry does not say %q", frame.Kind)
 	}
 	return nil
+}
+
+// begin is where a stream begins that is wanted from wherever it does; the lock is held.
+func (f *feed) begin(offset int64) {
+	if f.next < 0 {
+		f.next, f.read, f.acked = offset, offset, offset
+	}
 }
 
 // release lets the command start, or go on.
@@ -185,7 +194,7 @@ func (f *feed) Read(b []byte) (int, error) {
 			f.pending = f.pending[n:]
 			f.read += int64(n)
 			return n, nil
-		case f.size >= 0 && f.read >= f.size:
+		case f.size >= 0 && max(0, f.read) >= f.size:
 			return 0, io.EOF
 		}
 		f.changed.Wait()
@@ -215,7 +224,7 @@ func (f *feed) finish() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.size < 0 {
-		f.size = f.next
+		f.size = max(0, f.next)
 	}
 	f.changed.Broadcast()
 }

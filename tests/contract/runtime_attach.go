@@ -94,6 +94,16 @@ func runtimeAttach(t *testing.T, c RuntimeCase) {
 		_, err = lost.Wait(t.Context())
 		require.ErrorContains(t, err, "output")
 	})
+	t.Run("who does not know where it stands gets what is left", func(t *testing.T) {
+		t.Parallel()
+		r, task, run := begin(t, "bytes 300000", "exit 6")
+		_, err := io.ReadFull(run.Output(), make([]byte, 200_000))
+		require.NoError(t, err)
+		e, rest := c.follow(t, attach(t, c.Again(t, r), task, -1))
+		assert.Equal(t, 6, e.Code)
+		assert.True(t, bytes.HasSuffix(runtime.Numbered(300_000), rest), "%d bytes", len(rest))
+		assert.GreaterOrEqual(t, len(rest), 100_000)
+	})
 	t.Run("a guard that refuses ends it", func(t *testing.T) {
 		t.Parallel()
 		r, task, _ := begin(t, "hang")
