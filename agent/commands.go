@@ -121,6 +121,9 @@ given back. Interrupt it twice to end at once; what was running is requeued else
 It ends with 3 when the host was removed from the marketplace: starting it again does not
 help (systemd: RestartPreventExitStatus=3). A suspended host waits to be reinstated.
 
+With runtime docker jobs outlive the agent: one that was killed, or ended by SIGHUP to be
+upgraded, is started again and goes on with them; until then its watchdog stands by.
+
 Examples:
 
   peergpu-agent run
@@ -157,7 +160,7 @@ func (c *runCommand) Run(p *program) error {
 		return err
 	}
 	ports := daemon.Ports{Server: server, Transfer: files, Runtime: jobs, GPUs: gpus}
-	if s.Runtime == "process" {
+	if s.Runtime != "simulated" {
 		watchdog, err := runtime.NewWatchdog(log, "/proc/self/exe", "watchdog")
 		if err != nil {
 			return errors.Join(fmt.Errorf("the watchdog does not start: %w", err), closeRuntime())

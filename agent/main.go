@@ -58,8 +58,17 @@ Without a GPU, to try it out:
   peergpu-agent enroll --server http://localhost:8080 --token pgpu_enr_… --gpus 'simulated:1xNVIDIA GeForce RTX 4090'`
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the process at once; its jobs die with it
+	ctx, end := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	go func() {
+		s := <-signals
+		signal.Stop(signals) // a second one ends the process at once
+		if s == syscall.SIGHUP {
+			end(daemon.ErrHandOver)
+		}
+		end(nil)
+	}()
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 

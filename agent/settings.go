@@ -33,7 +33,15 @@ type settings struct {
 	Prefixes    []string      `yaml:"prefixes"`
 	DrainFor    duration      `yaml:"drain_for"`
 	LogLevel    string        `yaml:"log_level"`
+	Docker      dockerSection `yaml:"docker"`
 	Policy      policySection `yaml:"policy"`
+}
+
+// dockerSection is where the engine of runtime docker is, and how it runs jobs.
+type dockerSection struct {
+	Host    string `yaml:"host"`
+	Image   string `yaml:"image"`
+	Runtime string `yaml:"runtime"`
 }
 
 // policySection is daemon.Policy as it is written in the file.
@@ -72,8 +80,14 @@ server: %s
 # one up, for trying things out.
 gpus: %q
 
-# process runs jobs in a sandbox of this machine (bubblewrap); simulated only acts.
+# docker runs jobs in containers, with GPUs; process runs them in a sandbox of this
+# machine (bubblewrap), without; simulated only acts.
 runtime: process
+
+# docker:
+#   host: unix:///run/docker.sock   # the engine; DOCKER_HOST when it is left out
+#   image: python@sha256:…          # what jobs run in that name no image, by digest or image id
+#   runtime: runsc                  # the engine's runtime; its default when it is left out
 
 # true: run the owner's own jobs alone, and let those use GPUs without a container.
 trusted: false
@@ -134,7 +148,8 @@ func (s settings) check(d *document) error {
 	}
 	_, err := transfer.NewServer(s.Server, "")
 	add(err != nil, "server", "%v", err)
-	oneOf("runtime", s.Runtime, "process", "simulated")
+	oneOf("runtime", s.Runtime, "docker", "process", "simulated")
+	add(s.Docker.Image != "" && !runtime.Pinned(s.Docker.Image), "docker.image", "%q is not pinned: write repository@sha256:… or the id of an image (docker images --digests --no-trunc tells both)", s.Docker.Image)
 	oneOf("log_level", s.LogLevel, "debug", "info", "warn", "error")
 	add(s.Unsandboxed && !s.Trusted, "unsandboxed", "it needs trusted: true, because without a sandbox only the owner's own jobs may run")
 	_, err = parseGPUs(s.GPUs, "")
@@ -192,6 +207,20 @@ func parseGPUs(spec, home string) (daemon.GPUs, error) {
 func newRuntime(ctx context.Context, s settings, home string) (daemon.Runtime, func() error, error) {
 	if s.Runtime == "simulated" {
 		return runtime.NewSimulated(daemon.SystemClock{}.Now), func() error { return nil }, nil
+	}
+	if s.Runtime == "docker" {
+		program, err := os.Executable()
+		if err != nil {
+			return nil, nil, err
+		}
+		d, err := runtime.NewDocker(ctx, runtime.DockerOptions{
+			Dir: filepath.Join(home, "docker"), Host: s.Docker.Host, Image: s.Docker.Image, Runtime: s.Docker.Runtime,
+			Entry: filepath.Join(filepath.Dir(program), "peergpu-entry"),
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+		return d, d.Close, nil
 	}
 	p, err := runtime.NewProcess(ctx, runtime.Options{
 		Dir: filepath.Join(home, "runtime"), Prefixes: s.Prefixes, Unsandboxed: s.Unsandboxed,

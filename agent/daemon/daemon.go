@@ -73,7 +73,7 @@ type Daemon struct {
 
 	handedOver context.Context // ends when runs are left to the next agent
 	handOver   context.CancelFunc
-	workers sync.WaitGroup
+	workers    sync.WaitGroup
 
 	mu       sync.Mutex
 	attempts map[attemptKey]*attempt

@@ -87,6 +87,6 @@ func TestOnlyAPinnedImageIsRun(t *testing.T) {
 		digest: true, "docker.io/library/python@" + digest: true, "python:3.12@" + digest: true,
 		"python:3.12": false, "": false, "@" + digest: false, "x" + digest: false, "python@sha256:abc": false, "192.168.1.1:5000/x": false,
 	} {
-		assert.Equal(t, want, pinned(ref), ref)
+		assert.Equal(t, want, Pinned(ref), ref)
 	}
 }

@@ -201,21 +201,13 @@ func (d *Docker) allowed(t daemon.Task) error {
 	switch image := d.image(t); {
 	case image == "":
 		return errors.New("the job names no image, and this machine has no default")
-	case !pinned(image):
+	case !Pinned(image):
 		// The engine would ask whatever the name says now, in its own network.
 		return fmt.Errorf("the image %q is not pinned by its digest", image)
 	case t.Network.Mode != "" && t.Network.Mode != "none":
 		return fmt.Errorf("network mode %q is not offered here", t.Network.Mode)
 	}
 	return nil
-}
-
-// pinned says whether a reference means one image for ever: by digest, or by its id.
-func pinned(image string) bool {
-	_, digest, found := strings.Cut(image, "sha256:")
-	before := strings.TrimSuffix(image, "sha256:"+digest)
-	b, err := hex.DecodeString(digest)
-	return found && err == nil && len(b) == sha256.Size && (before == "" || strings.HasSuffix(before, "@") && len(before) > 1)
 }
 
 // Start implements daemon.Runtime.

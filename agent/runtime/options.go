@@ -1,5 +1,11 @@
 package runtime
 
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+)
+
 // Options set up the process runtime.
 type Options struct {
 	// Dir is a folder of this runtime alone, for what it has to remember.
@@ -30,4 +36,12 @@ type DockerOptions struct {
 	Image string
 	// Runtime is the engine's runtime, such as runsc; "" is its default.
 	Runtime string
+}
+
+// Pinned says whether a reference means one image for ever: by digest, or by its id.
+func Pinned(image string) bool {
+	_, digest, found := strings.Cut(image, "sha256:")
+	before := strings.TrimSuffix(image, "sha256:"+digest)
+	b, err := hex.DecodeString(digest)
+	return found && err == nil && len(b) == sha256.Size && (before == "" || strings.HasSuffix(before, "@") && len(before) > 1)
 }

@@ -22,6 +22,17 @@ func NewProcess(context.Context, Options) (*Process, error) {
 // Close does nothing.
 func (*Process) Close() error { return nil }
 
+// Docker cannot be had here.
+type Docker struct{ daemon.Runtime }
+
+// NewDocker fails: the entry of containers speaks to an agent on the engine's own machine.
+func NewDocker(context.Context, DockerOptions) (*Docker, error) {
+	return nil, errors.New("the docker runtime needs Linux")
+}
+
+// Close does nothing.
+func (*Docker) Close() error { return nil }
+
 // Watchdog cannot be had here.
 type Watchdog struct{ daemon.Watchdog }
 
