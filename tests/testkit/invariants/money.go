@@ -48,6 +48,9 @@ func (c *check) holds() {
 	for _, t := range c.txs {
 		switch billing.Kind(t.kind) {
 		case billing.KindHold:
+			if other := opened[t.job]; other != nil {
+				c.broken("M11", "job %s has two holds, %s and %s, and one end of one", t.job, other.key, t.key)
+			}
 			opened[t.job] = t
 		case billing.KindSettle, billing.KindRelease:
 			ended[t.job] = append(ended[t.job], t)
@@ -68,6 +71,14 @@ func (c *check) holds() {
 		}
 		if j != nil && amountOn(hold, ":hold") != j.hold {
 			c.broken("M5", "job %s believes in a hold of %d, and %d are held", id, j.hold, amountOn(hold, ":hold"))
+		}
+	}
+	for _, j := range c.jobs {
+		if j.hold > 0 && opened[j.id] == nil {
+			c.broken("M5", "job %s believes in a hold of %d, and nothing is held", j.id, j.hold)
+		}
+		if j.cost > 0 && len(ended[j.id]) == 0 {
+			c.broken("M4", "job %s costs %d and is not settled", j.id, j.cost)
 		}
 	}
 	for id, ends := range ended {
@@ -115,6 +126,9 @@ func (c *check) money(j *job) {
 		fee, host := amountOn(t, ":fee"), amountOn(t, ":pending")
 		if fee+host != cost || -amountOn(t, ":hold") != amountOn(t, ":wallet")+cost {
 			c.broken("M4", "job %s costs %d; %s paid %d to the host and %d to the platform, and gave %d of %d back", j.id, cost, t.kind, host, fee, amountOn(t, ":wallet"), -amountOn(t, ":hold"))
+		}
+		if taken := -amountOn(t, ":hold"); taken != j.hold {
+			c.broken("M5", "%s of job %s takes %d of the %d that were held", t.kind, j.id, taken, j.hold)
 		}
 		for _, e := range t.entries {
 			if strings.HasSuffix(e.account, ":pending") && !strings.Contains(e.account, j.attempts[len(j.attempts)-1].owner) {

@@ -67,17 +67,23 @@ const bench = {
     await new Promise((done) => requestAnimationFrame(() => setTimeout(done)))
     return performance.now() - began
   },
-  /** Adds lines at a rate, in batches as the server sends them, until it is stopped. */
-  stream(perSecond: number): () => void {
-    let last = performance.now()
-    const timer = setInterval(() => {
-      const now = performance.now()
-      const count = Math.floor(((now - last) * perSecond) / 1000)
-      if (count === 0) return
-      last += (count * 1000) / perSecond
-      store.append(store.received, Date.now(), lines(Math.min(count, perSecond)))
-    }, 20)
-    return () => clearInterval(timer)
+  /** Adds lines at a rate, in batches as the server sends them, until it is stopped; that
+   * answers how many there were a second. */
+  stream(perSecond: number): () => number {
+    const began = performance.now()
+    let sent = 0
+    const send = () => {
+      const due = Math.floor(((performance.now() - began) * perSecond) / 1000) - sent
+      if (due <= 0) return
+      sent += due
+      store.append(store.received, Date.now(), lines(due))
+    }
+    const timer = setInterval(send, 20)
+    return () => {
+      clearInterval(timer)
+      send()
+      return (sent * 1000) / (performance.now() - began)
+    }
   },
 }
 

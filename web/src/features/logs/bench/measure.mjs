@@ -14,6 +14,9 @@ export const budgets = {
   heapMiB: 150,
 }
 
+/** How many lines are added while it follows. */
+const perSecond = 5000
+
 /** How many lines may be in the document at most. */
 const rowsAtMost = 60
 
@@ -48,7 +51,7 @@ export function measure(seconds = 4) {
     const loadTaskMs = (await task()) - taskBefore
 
     const follow = await during(async (s) => {
-      globalThis.stopStream = globalThis.logBench.stream(5000)
+      globalThis.stopStream = globalThis.logBench.stream(5000) // perSecond; the page does not know it
       let frames = 0
       const end = performance.now() + s * 1000
       while (performance.now() < end) {
@@ -63,7 +66,7 @@ export function measure(seconds = 4) {
       return e.scrollHeight - e.scrollTop - e.clientHeight < 4
     })
 
-    await page.evaluate(() => globalThis.stopStream())
+    const linesPerSecond = await page.evaluate(() => globalThis.stopStream())
     const scroll = await during(async (s) => {
       const e = document.querySelector('[role=log]')
       let frames = 0
@@ -139,6 +142,7 @@ export function measure(seconds = 4) {
       loadMs,
       loadTaskMs,
       following,
+      linesPerSecond,
       followMsPerFrame: follow.msPerFrame,
       followFps: follow.fps,
       scrollMsPerFrame: scroll.msPerFrame,
@@ -164,6 +168,7 @@ export function miscounts(result) {
   const wrong = []
   if (result.rows < 1 || result.rows > rowsAtMost) wrong.push(`${result.rows} lines are in the document, 1 to ${rowsAtMost} should be`)
   if (result.lines !== result.written || result.kept !== result.written) wrong.push(`of ${result.written} lines ${result.lines} came and ${result.kept} are kept`)
+  if (result.linesPerSecond < 0.99 * perSecond) wrong.push(`${result.linesPerSecond} lines a second were added, and ${perSecond} should be`)
   if (!result.following) wrong.push('it does not follow the end')
   if (result.hits < 1 || result.hits !== result.wantHits) wrong.push(`the search found ${result.hits} of ${result.wantHits} lines`)
   return [...wrong, ...result.errors]
