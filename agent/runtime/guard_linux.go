@@ -22,7 +22,8 @@ import (
 // the agent did, and then kills what is still watched. It answers first that it is one.
 func Guard(orders io.Reader, answer io.Writer) error {
 	// A signal for the whole group asks the agent to end; it may drain for hours.
-	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	// Nor must it end because nobody reads any more what it has to say.
+	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	if _, err := io.WriteString(answer, watchdogAnswer); err != nil {
 		return fmt.Errorf("watchdog: %w", err)
 	}

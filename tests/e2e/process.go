@@ -45,8 +45,12 @@ func build(tags string) (string, error) {
 	built.Lock()
 	built.dirs = append(built.dirs, dir)
 	built.Unlock()
-	for name, pkg := range map[string]string{"peergpu": "../..", "peergpu-agent": "../../agent"} {
-		out, err := exec.Command("go", "build", "-tags", tags, "-o", filepath.Join(dir, name), pkg).CombinedOutput()
+	for name, pkg := range map[string]string{"peergpu": "../..", "peergpu-agent": "../../agent", "peergpu-entry": "../../agent/entry"} {
+		cmd := exec.Command("go", "build", "-tags", tags, "-o", filepath.Join(dir, name), pkg)
+		if name == "peergpu-entry" {
+			cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // it runs in any image
+		}
+		out, err := cmd.CombinedOutput()
 		if err != nil {
 			return "", fmt.Errorf("build %s: %w: %s", name, err, out)
 		}
@@ -72,29 +76,23 @@ type Cluster struct {
 	URL      string
 	env      []string
 	proc     *exec.Cmd
-	log      *lockedBuffer
+	log      printed
 
 	agents map[string]*exec.Cmd          // by name, those that run
 	gone   map[*exec.Cmd]<-chan struct{} // closed when a program has ended
 	ended  func(pid int)                 // told of each program that is gone; nil: nobody asks
 }
 
-// lockedBuffer collects what a process prints.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
+// printed collects what processes print. It is a file, because some outlive their parent,
+// and nobody is to wait for these.
+type printed struct{ *os.File }
 
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
+func (p printed) String() string {
+	content, err := os.ReadFile(p.Name())
+	if err != nil {
+		return err.Error()
+	}
+	return string(content)
 }
 
 // NewCluster prepares a server on a database; "" is SQLite in a folder of the test.
@@ -111,7 +109,11 @@ func newCluster(t testing.TB, bin, database string, env ...string) *Cluster {
 	l := testkit.Listen(t)
 	address := l.Addr().String()
 	require.NoError(t, l.Close())
-	c := &Cluster{t: t, bin: bin, dir: testkit.Dir(t), database: database, URL: "http://" + address, log: &lockedBuffer{}, agents: map[string]*exec.Cmd{}, gone: map[*exec.Cmd]<-chan struct{}{}}
+	c := &Cluster{t: t, bin: bin, dir: testkit.Dir(t), database: database, URL: "http://" + address, agents: map[string]*exec.Cmd{}, gone: map[*exec.Cmd]<-chan struct{}{}}
+	log, err := os.OpenFile(filepath.Join(c.dir, "printed"), os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, log.Close()) })
+	c.log = printed{log}
 	c.env = append([]string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + c.dir, "PEERGPU_LISTEN=" + address, "PEERGPU_DATA=" + filepath.Join(c.dir, "data"),
 		"PEERGPU_LEASE_TTL=2s", "PEERGPU_LOG_LEVEL=warn", "PEERGPU_SIGN_UPS_PER_HOUR=0", "PEERGPU_LOGINS_PER_MINUTE=0",
@@ -212,7 +214,7 @@ func (c *Cluster) Program(name string) string { return filepath.Join(c.bin, name
 
 func (c *Cluster) command(name string, args ...string) *exec.Cmd {
 	cmd := exec.Command(c.Program(name), args...)
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = c.dir, slices.Clip(c.env), c.log, c.log
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = c.dir, slices.Clip(c.env), c.log.File, c.log.File
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return cmd
 }

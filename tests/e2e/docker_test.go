@@ -1,0 +1,172 @@
+package e2e
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/peergpu/peergpu/tests/testkit"
+	"github.com/peergpu/peergpu/tests/testkit/invariants"
+	"github.com/peergpu/peergpu/tests/testkit/servers"
+)
+
+// inContainers is a marketplace with one host that runs jobs in containers of an engine.
+func inContainers(t *testing.T, host, image string) (*Cluster, *User) {
+	t.Helper()
+	c := NewCluster(t, "")
+	c.Start()
+	u := c.User("ada")
+	u.Call(http.MethodPost, "/api/billing/top-ups", map[string]any{"amount_micros": 100_000_000}, nil)
+	c.Agent(u, "box", "docker", 2, fmt.Sprintf("docker: {host: %q, image: %q}", host, image))
+	return c, u
+}
+
+// lines prints a line every 20 ms.
+func lines(n int) (command []string, printed string) {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "line %d\n", i)
+	}
+	return []string{"sh", "-c", fmt.Sprintf("i=0; while [ $i -lt %d ]; do echo line $i; i=$((i+1)); sleep 0.02; done", n)}, b.String()
+}
+
+// log is what the server has of a job's log.
+func (u *User) log(id string) string {
+	u.c.t.Helper()
+	status, body := u.Try(http.MethodGet, "/api/jobs/"+id+"/logs", nil)
+	require.Equal(u.c.t, http.StatusOK, status, string(body))
+	return string(body)
+}
+
+func TestJobsRunInContainers(t *testing.T) {
+	t.Parallel()
+	c, u := inContainers(t, first(testkit.Docker(t)), second(testkit.Docker(t)))
+	cases := map[string]struct {
+		script string
+		needs  map[string]any
+		limits map[string]any
+		state  string
+		reason string
+		log    string
+	}{
+		"one that does well":          {script: "echo hello; mkdir outputs; echo result > outputs/a", state: "succeeded", log: "hello\n"},
+		"one that fails":              {script: "echo no >&2; exit 3", state: "failed", reason: "exit_code", log: "no\n"},
+		"one that needs more memory":  {script: "head -c 300000000 /dev/zero | tail >/dev/null", needs: map[string]any{"memory_mb": 64}, state: "failed", reason: "out_of_memory"},
+		"one that runs too long":      {script: "sleep 1000", limits: map[string]any{"max_runtime_s": 1}, state: "failed", reason: "timeout"},
+		"one that fills its disk":     {script: "while head -c 1000000 /dev/zero >> big; do :; done; sleep 1000", needs: map[string]any{"disk_mb": 5}, state: "failed", reason: "disk_full"},
+		"one without its command":     {script: "", state: "failed", reason: "command_not_found"},
+		"one that forks without end":  {script: `f() { f | f & }; f; sleep 1; echo alive`, state: "succeeded"},
+		"one that ignores to be told": {script: "trap '' TERM; while :; do sleep 1; done", limits: map[string]any{"max_runtime_s": 1}, state: "failed", reason: "timeout"},
+		"one that leaves a link":      {script: "mkdir outputs; ln -s /etc/shadow outputs/shadow; echo done", state: "succeeded", log: "done\n"},
+		"one that looks around": {
+			script: "id -u; ls -A /; touch /x 2>&1; grep -c . /proc/net/dev; grep CapEff /proc/self/status; grep NoNewPrivs /proc/self/status; cat /proc/1/environ 2>&1",
+			state:  "succeeded",
+		},
+	}
+	ids := map[string]string{}
+	for name, want := range cases {
+		command := []string{"sh", "-c", want.script}
+		if want.script == "" {
+			command = []string{"no-such-command"}
+		}
+		limits := map[string]any{"max_runtime_s": 60, "max_cost_micros": 1_000_000}
+		maps.Copy(limits, want.limits)
+		draft := map[string]any{"name": name, "command": command, "limits": limits}
+		if want.needs != nil {
+			draft["needs"] = want.needs
+		}
+		var j job
+		u.Call(http.MethodPost, "/api/jobs", draft, &j)
+		ids[name] = j.ID
+	}
+	for name, want := range cases {
+		j := u.Await(ids[name], job.over)
+		assert.Equal(t, want.state, j.State, "%s: %s", name, j.Reason)
+		assert.Equal(t, want.reason, j.Reason, name)
+		said := u.log(j.ID)
+		if want.log != "" {
+			assert.Equal(t, want.log, said, name)
+		}
+		if name == "one that looks around" {
+			assert.Equal(t, "65534", strings.SplitN(said, "\n", 2)[0])
+			assert.Contains(t, said, "touch: /x: Read-only file system")
+			assert.Contains(t, said, "CapEff:\t0000000000000000")
+			assert.Contains(t, said, "NoNewPrivs:\t1")
+			assert.Contains(t, said, "Permission denied", "nor does it read the token of its entry")
+		}
+	}
+	require.Zero(t, c.Stop())
+	c.Sound(invariants.World{Swept: invariants.Later})
+}
+
+func first(a, _ string) string  { return a }
+func second(_, b string) string { return b }
+
+func TestAContainerOutlivesItsAgent(t *testing.T) {
+	t.Parallel()
+	host, image := testkit.Docker(t)
+	for name, end := range map[string]func(c *Cluster){
+		"that is killed": func(c *Cluster) { c.KillAgent("box") },
+		"that is replaced": func(c *Cluster) {
+			agent := c.agents["box"]
+			_ = agent.Process.Signal(syscall.SIGHUP)
+			<-c.gone[agent]
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, u := inContainers(t, host, image)
+			command, printed := lines(150)
+			id := c.Submit(u, command, map[string]any{})
+			u.Await(id, func(j job) bool { return j.State == "running" && strings.Contains(u.log(id), "line 20\n") })
+			end(c)
+			c.StartAgent("box")
+			j := u.Await(id, job.over)
+			assert.Equal(t, "succeeded", j.State, j.Reason)
+			assert.Equal(t, 1, j.Attempt, "it was not given to anybody else")
+			assert.Equal(t, printed, u.log(id))
+			require.Zero(t, c.Stop())
+			c.Sound(invariants.World{Swept: invariants.Later})
+		})
+	}
+}
+
+func TestAContainerThatNobodyComesBackForIsKilledAndRunsElsewhere(t *testing.T) {
+	t.Parallel()
+	host, image := testkit.Docker(t)
+	c, u := inContainers(t, host, image)
+	id := c.Submit(u, []string{"sh", "-c", "echo began; sleep 1000"}, map[string]any{})
+	u.Await(id, func(j job) bool { return j.State == "running" && u.log(id) == "began\n" })
+	c.KillAgent("box")
+	u.Await(id, func(j job) bool { return j.State == "queued" })
+	testkit.NoProcesses(t, c.dir) // its watchdog was quicker than the server
+	require.Empty(t, testkit.Processes(c.dir))
+	u.Call(http.MethodPost, "/api/jobs/"+id+"/cancel", nil, nil)
+	u.Await(id, job.over)
+}
+
+func TestAContainerOutlivesItsEngine(t *testing.T) {
+	t.Parallel()
+	testkit.Need(t, servers.DockerEngine)
+	engine, err := servers.StartDocker(t.Context())
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, engine.Stop()) })
+	c, u := inContainers(t, engine.Host(), engine.Image)
+	command, printed := lines(200)
+	id := c.Submit(u, command, map[string]any{})
+	u.Await(id, func(j job) bool { return j.State == "running" && strings.Contains(u.log(id), "line 20\n") })
+	_ = engine.Kill()
+	require.NoError(t, engine.Start(t.Context()))
+	j := u.Await(id, job.over)
+	assert.Equal(t, "succeeded", j.State, j.Reason)
+	assert.Equal(t, 1, j.Attempt)
+	assert.Equal(t, printed, u.log(id))
+	next := u.Await(c.Submit(u, []string{"echo", "well"}, map[string]any{}), job.over)
+	assert.Equal(t, "succeeded", next.State, "the host goes on")
+}
