@@ -145,8 +145,9 @@ func TestAContainerThatNobodyComesBackForIsKilledAndRunsElsewhere(t *testing.T) 
 	u.Await(id, func(j job) bool { return j.State == "running" && u.log(id) == "began\n" })
 	c.KillAgent("box")
 	u.Await(id, func(j job) bool { return j.State == "queued" })
-	testkit.NoProcesses(t, c.dir) // its watchdog was quicker than the server
-	require.Empty(t, testkit.Processes(c.dir))
+	for _, left := range testkit.Processes(c.dir) {
+		assert.NotContains(t, left, "entry", "its watchdog was quicker than the server")
+	}
 	u.Call(http.MethodPost, "/api/jobs/"+id+"/cancel", nil, nil)
 	u.Await(id, job.over)
 }
@@ -161,7 +162,7 @@ func TestAContainerOutlivesItsEngine(t *testing.T) {
 	command, printed := lines(200)
 	id := c.Submit(u, command, map[string]any{})
 	u.Await(id, func(j job) bool { return j.State == "running" && strings.Contains(u.log(id), "line 20\n") })
-	_ = engine.Kill()
+	require.NoError(t, engine.Kill(t.Context()))
 	require.NoError(t, engine.Start(t.Context()))
 	j := u.Await(id, job.over)
 	assert.Equal(t, "succeeded", j.State, j.Reason)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -155,8 +156,30 @@ func (d *Docker) Import(ctx context.Context, name string, changes ...string) (st
 	return strings.TrimSpace(string(out)), nil
 }
 
-// Kill ends the engine as a crash does; containers go on.
-func (d *Docker) Kill() error { return d.stop(syscall.SIGKILL, 10*time.Second) }
+// Kill ends the engine as a crash does, with its containerd; containers go on.
+func (d *Docker) Kill(ctx context.Context) error {
+	file := filepath.Join(d.dir, "exec", "containerd", "containerd.pid")
+	said, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	_ = d.stop(syscall.SIGKILL, 10*time.Second)
+	// The kernel kills it with its parent, and the next engine must not find it alive.
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		stat, err := os.ReadFile("/proc/" + strings.TrimSpace(string(said)) + "/stat")
+		if err != nil || strings.Contains(string(stat), ") Z ") {
+			// Where process 1 buries nobody, the next engine would take it for alive.
+			return os.Remove(file)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
 
 // Start starts an engine that was killed, with everything that it had.
 func (d *Docker) Start(ctx context.Context) error { return d.launch(ctx) }
@@ -170,7 +193,23 @@ func (d *Docker) Stop() error {
 			_ = d.command(ctx, nil, append([]string{"rm", "-f"}, left...)...).Run() // else the folder tells
 		}
 	}
-	return errors.Join(d.stop(syscall.SIGTERM, 30*time.Second), os.RemoveAll(d.dir))
+	err := d.stop(syscall.SIGTERM, 30*time.Second)
+	unmountBelow(d.dir) // an engine that was killed leaves some
+	return errors.Join(err, os.RemoveAll(d.dir))
+}
+
+// unmountBelow ends the mounts in a folder, the innermost first.
+func unmountBelow(dir string) {
+	mounts, _ := os.ReadFile("/proc/self/mounts")
+	var found []string
+	for line := range strings.Lines(string(mounts)) {
+		if f := strings.Fields(line); len(f) > 1 && strings.HasPrefix(f[1], dir+"/") {
+			found = append(found, f[1])
+		}
+	}
+	for _, path := range slices.Backward(found) {
+		_ = syscall.Unmount(path, syscall.MNT_DETACH) // else removing the folder tells
+	}
 }
 
 // probeDocker asks for what a private engine takes.
