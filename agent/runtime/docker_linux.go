@@ -15,12 +15,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/api/types/system"
 	"github.com/docker/docker/client"
-	"github.com/docker/docker/errdefs"
 	"golang.org/x/sys/unix"
 
 	"github.com/peergpu/peergpu/agent/daemon"
@@ -387,5 +387,5 @@ func openFiles() int64 {
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil || l.Max > enough {
 		return enough
 	}
-	return int64(l.Max) //nolint:gosec // it is small
+	return int64(l.Max)
 }

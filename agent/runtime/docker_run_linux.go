@@ -13,8 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
-	"github.com/docker/docker/errdefs"
 
 	"github.com/peergpu/peergpu/agent/daemon"
 	"github.com/peergpu/peergpu/agent/runtime/entry"
@@ -125,11 +125,11 @@ func (r *dockerRun) attach(ctx context.Context, c container.InspectResponse, fro
 
 // meet waits for the entry, tells who has to be killed should the agent fail, and lets
 // the command go.
-func (r *dockerRun) meet(ctx context.Context, exited <-chan error) error {
+func (r *dockerRun) meet(ctx context.Context, exited <-chan departure) error {
 	select {
 	case <-r.feed.came:
-	case err := <-exited:
-		return errors.Join(errors.New("the container ended before its command began"), err, r.said(ctx))
+	case end := <-exited:
+		return errors.Join(errors.New("the container ended before its command began"), end.err, r.said(ctx))
 	case <-ctx.Done():
 		return fmt.Errorf("the container's entry does not report: %w", ctx.Err())
 	}
@@ -158,19 +158,22 @@ func (r *dockerRun) said(ctx context.Context) error {
 	return fmt.Errorf("exit code %d: %s", c.State.ExitCode, c.State.Error)
 }
 
-// exited receives when the container has ended; an error says that nobody knows how.
-func (r *dockerRun) exited() <-chan error {
-	done := make(chan error, 1)
+// departure is the end of a container; an error says that nobody knows how.
+type departure struct{ err error }
+
+// exited receives when the container has ended.
+func (r *dockerRun) exited() <-chan departure {
+	done := make(chan departure, 1)
 	ended, failed := r.d.api.ContainerWait(r.d.life, r.id, container.WaitConditionNextExit)
 	go func() {
 		for {
 			select {
 			case <-ended:
-				done <- nil
+				done <- departure{}
 				return
 			case err := <-failed:
 				if errdefs.IsNotFound(err) || r.d.life.Err() != nil {
-					done <- err
+					done <- departure{err}
 					return
 				}
 			}
@@ -179,7 +182,7 @@ func (r *dockerRun) exited() <-chan error {
 				select {
 				case <-time.After(engineRetry):
 				case <-r.d.life.Done():
-					done <- r.d.life.Err()
+					done <- departure{r.d.life.Err()}
 					return
 				}
 				ctx, cancel := context.WithTimeout(r.d.life, engineAnswers)
@@ -197,24 +200,24 @@ func (r *dockerRun) exited() <-chan error {
 }
 
 // follow sees the run to its end, and the container after it.
-func (r *dockerRun) follow(exited <-chan error) {
+func (r *dockerRun) follow(exited <-chan departure) {
 	unwatch := r.watchDisk()
 	select {
 	case <-r.feed.ended:
 		unwatch()
 		r.conclude(r.outcome(r.feed.end), nil)
-		<-exited
+		<-exited // Cleanup ends it
 	case <-r.feed.torn:
 		unwatch()
 		r.conclude(daemon.Exit{}, fmt.Errorf("%s goes on, and a part of its output is lost: it was taken from here before", r.name))
 		<-exited // Cleanup ends it
-	case err := <-exited:
+	case end := <-exited:
 		unwatch()
 		select {
 		case <-r.feed.ended: // it said so just before
 			r.conclude(r.outcome(r.feed.end), nil)
 		default:
-			r.conclude(r.killed(err))
+			r.conclude(r.killed(end.err))
 		}
 	}
 	r.feed.finish()
@@ -342,8 +345,8 @@ func (r *dockerRun) Usage() daemon.Usage {
 		return daemon.Usage{}
 	}
 	return daemon.Usage{
-		MemoryBytes: int64(s.MemoryStats.Usage), PeakMemoryBytes: int64(max(s.MemoryStats.MaxUsage, s.MemoryStats.Usage)), //nolint:gosec // of one machine
-		CPUTime: time.Duration(s.CPUStats.CPUUsage.TotalUsage), PIDs: int64(s.PidsStats.Current), //nolint:gosec // of one machine
+		MemoryBytes: int64(s.MemoryStats.Usage), PeakMemoryBytes: int64(max(s.MemoryStats.MaxUsage, s.MemoryStats.Usage)),
+		CPUTime: time.Duration(s.CPUStats.CPUUsage.TotalUsage), PIDs: int64(s.PidsStats.Current),
 	}
 }
 

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"bufio"
+	"context"
 	"crypto/subtle"
 	"encoding/json"
 	"errors"
@@ -57,7 +58,7 @@ func listen(dir, token string, from int64) (*feed, error) {
 	}
 	// The address of a socket is short, and the path of a folder need not be.
 	path := fmt.Sprintf("/proc/self/fd/%d/%s", folder.Fd(), entry.Socket)
-	l, err := net.Listen("unix", path)
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "unix", path)
 	if err != nil {
 		return nil, errors.Join(err, folder.Close())
 	}

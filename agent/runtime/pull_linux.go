@@ -9,9 +9,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/api/types/system"
-	"github.com/docker/docker/errdefs"
 
 	"github.com/peergpu/peergpu/agent/daemon"
 )

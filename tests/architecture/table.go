@@ -85,7 +85,7 @@ var vendors = map[string]string{
 	"aws":          "github.com/aws/aws-sdk-go-v2 github.com/aws/smithy-go",
 	"bun":          "github.com/uptrace/bun",
 	"crypto":       "golang.org/x/crypto",
-	"docker":       "github.com/docker/docker github.com/docker/go-connections github.com/docker/go-units github.com/moby/docker-image-spec github.com/opencontainers/image-spec",
+	"docker":       "github.com/docker/docker github.com/containerd/errdefs github.com/docker/go-connections github.com/docker/go-units github.com/moby/docker-image-spec github.com/opencontainers/image-spec",
 	"echo":         "github.com/labstack/echo/v4",
 	"env":          "github.com/caarlos0/env/v11",
 	"fx":           "go.uber.org/fx",

@@ -3,6 +3,7 @@ package contract
 import (
 	"bytes"
 	"io"
+	"slices"
 	"testing"
 	"time"
 
@@ -44,7 +45,7 @@ func runtimeAttach(t *testing.T, c RuntimeCase) {
 		e, rest := c.follow(t, attach(t, c.Again(t, r), task, kept))
 		assert.Equal(t, 4, e.Code)
 		assert.Empty(t, e.Reason)
-		assert.True(t, bytes.Equal(runtime.Numbered(size), append(head, rest...)), "%d and %d of %d bytes, or not the same", len(head), len(rest), size)
+		assert.True(t, bytes.Equal(runtime.Numbered(size), slices.Concat(head, rest)), "%d and %d of %d bytes, or not the same", len(head), len(rest), size)
 	})
 	t.Run("one that ended meanwhile has its end and its output still", func(t *testing.T) {
 		t.Parallel()

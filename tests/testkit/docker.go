@@ -2,6 +2,7 @@ package testkit
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -64,17 +65,18 @@ var builtEntry = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	// Go's own cache makes this quick; a name for each process keeps them apart.
-	dir, err := os.MkdirTemp(cache, "peergpu-entry-")
-	if err != nil {
+	dir := filepath.Join(cache, "peergpu", "test")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
+	// Go's own cache makes this quick. Other processes may do the same at this moment.
 	path := filepath.Join(dir, "peergpu-entry")
-	cmd := exec.Command("go", "build", "-trimpath", "-o", path, "github.com/peergpu/peergpu/agent/entry")
+	own := fmt.Sprintf("%s.%d", path, os.Getpid())
+	cmd := exec.Command("go", "build", "-trimpath", "-o", own, "github.com/peergpu/peergpu/agent/entry")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return "", &exec.Error{Name: string(out), Err: err}
+		return "", fmt.Errorf("build the entry: %w: %s", err, out)
 	}
-	return path, nil
+	return path, os.Rename(own, path)
 })

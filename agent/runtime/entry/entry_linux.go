@@ -1,6 +1,7 @@
 package entry
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -75,7 +76,7 @@ func Main() int {
 
 // talk serves one connection to its end.
 func (p *program) talk() error {
-	conn, err := net.Dial("unix", filepath.Join(Folder, Socket))
+	conn, err := (&net.Dialer{}).DialContext(context.Background(), "unix", filepath.Join(Folder, Socket))
 	if err != nil {
 		return err
 	}

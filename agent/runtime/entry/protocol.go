@@ -89,7 +89,7 @@ func Write(w io.Writer, f Frame) error {
 	}
 	b := make([]byte, headerSize, headerSize+len(f.Data))
 	b[0] = byte(f.Kind)
-	binary.BigEndian.PutUint64(b[1:], uint64(f.Offset)) //nolint:gosec // read back the same way
+	binary.BigEndian.PutUint64(b[1:], uint64(f.Offset))
 	binary.BigEndian.PutUint32(b[9:], uint32(len(f.Data)))
 	_, err := w.Write(append(b, f.Data...))
 	return err
@@ -101,7 +101,7 @@ func Read(r io.Reader) (Frame, error) {
 	if _, err := io.ReadFull(r, h[:]); err != nil {
 		return Frame{}, err
 	}
-	f := Frame{Kind: Kind(h[0]), Offset: int64(binary.BigEndian.Uint64(h[1:]))} //nolint:gosec // checked below
+	f := Frame{Kind: Kind(h[0]), Offset: int64(binary.BigEndian.Uint64(h[1:]))}
 	size := binary.BigEndian.Uint32(h[9:])
 	if size > maxData || f.Offset < 0 {
 		return f, errTooLarge

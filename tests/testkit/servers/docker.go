@@ -56,10 +56,10 @@ const hook = "#!/bin/sh\ncat >/dev/null\n"
 // launch starts the program with what it finds in its folder.
 func (d *Docker) launch(ctx context.Context) error {
 	bin := filepath.Join(d.dir, "bin")
-	if err := os.MkdirAll(bin, 0o755); err != nil { //nolint:gosec // of a test
+	if err := os.MkdirAll(bin, 0o755); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(bin, "nvidia-container-runtime-hook"), []byte(hook), 0o755); err != nil { //nolint:gosec // it is run
+	if err := os.WriteFile(filepath.Join(bin, "nvidia-container-runtime-hook"), []byte(hook), 0o755); err != nil {
 		return err
 	}
 	log, err := os.OpenFile(filepath.Join(d.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
