@@ -124,6 +124,23 @@ test('a job is run again, and changed first', async (t) => {
   await state(page).getByText('succeeded').waitFor()
 })
 
+test('a job is run again once, though the first answer was lost', async (t) => {
+  const page = await visit(t, `/jobs/${done.id}`, { as: ada, refusals: ['ERR_FAILED'] })
+  const keys = []
+  await page.route('**/rerun', async (r) => {
+    keys.push(r.request().headers()['idempotency-key'])
+    const response = await r.fetch()
+    if (keys.length === 1) await r.abort()
+    else await r.fulfill({ response })
+  })
+  const again = page.getByRole('button', { name: 'Run again', exact: true })
+  await again.click()
+  await page.getByText('It could not be run again').waitFor()
+  await again.click()
+  await page.waitForURL((u) => !u.pathname.endsWith(done.id))
+  assert.equal(keys[0], keys[1])
+})
+
 test('a job that waits says why, and until when', async (t) => {
   const job = await submit(ada, host, ['exit 0'], { needs: { gpus: 1, min_vram_mb: 900_000 } })
   const page = await visit(t, `/jobs/${job.id}`, { as: ada })

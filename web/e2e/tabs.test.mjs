@@ -54,6 +54,15 @@ test('what is done in one tab is seen in the other without a reload', async (t) 
   assert.equal(await row(other, 'shared').count(), 2)
 })
 
+test('what one account saw is not for the next, in another tab either', async (t) => {
+  const one = await visit(t, '/jobs', { as: who, refusals: [401, 404] })
+  await row(one, 'shared').first().waitFor()
+  const other = await tab(one, '/')
+  await other.getByRole('button', { name: 'Sign in as host' }).click()
+  await row(one, 'shared').first().waitFor({ state: 'detached' })
+  await one.getByRole('button', { name: 'Account of Demo host' }).waitFor()
+})
+
 test('a price that is changed in one tab is the price in the other', async (t) => {
   const one = await visit(t, '/host', { as: who })
   const other = await tab(one, '/host')

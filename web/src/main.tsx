@@ -19,7 +19,13 @@ let user = session.who().user?.id
 session.subscribe(() => {
   const who = session.who()
   if (who.user?.id === user) return
-  if (user) queryClient.clear()
+  if (user && who.user) {
+    // What is on the screen asks again; what is not is forgotten.
+    queryClient.removeQueries({ type: 'inactive' })
+    void queryClient.resetQueries()
+  } else if (user) {
+    queryClient.clear()
+  }
   user = who.user?.id
   void router.invalidate()
 })

@@ -28,7 +28,7 @@ const look = cva(
 )
 
 /** A button; with asChild, the link inside looks like one. While busy it keeps its
- * width, shows that something happens, and does nothing. */
+ * width and its name, shows that something happens, and does nothing. */
 export function Button({
   className,
   variant,
@@ -55,7 +55,7 @@ export function Button({
       disabled={props.disabled || busy}
     >
       {busy && <Loader2 className="absolute animate-spin" aria-hidden />}
-      <span className={cn('inline-flex items-center gap-2', busy && 'invisible')}>{children}</span>
+      <span className={cn('inline-flex items-center gap-2', busy && 'opacity-0')}>{children}</span>
     </button>
   )
 }

@@ -51,7 +51,7 @@ export function Header({ job }: { job: Schemas['Job'] }) {
         <Button
           variant={ended(job) ? 'primary' : 'secondary'}
           busy={rerun.isPending}
-          onClick={() => rerun.mutate({ params: { path: { id: job.id }, header: { 'Idempotency-Key': crypto.randomUUID() } } })}
+          onClick={() => rerun.again(job.id)}
         >
           <RotateCw aria-hidden />
           Run again

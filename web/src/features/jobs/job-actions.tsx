@@ -23,7 +23,7 @@ export function JobActions({ job }: { job: Job }) {
           </Button>
         </DropdownTrigger>
         <DropdownContent>
-          <DropdownItem onSelect={() => rerun.mutate({ params: { path: { id: job.id }, header: { 'Idempotency-Key': crypto.randomUUID() } } })}>
+          <DropdownItem onSelect={() => rerun.again(job.id)}>
             <RotateCw aria-hidden />
             Run again
           </DropdownItem>

@@ -8,6 +8,7 @@ import { Field } from '@/components/ui/field'
 import { ErrorCard } from '@/components/ui/error-card'
 import { Input } from '@/components/ui/input'
 import { Skeleton } from '@/components/ui/skeleton'
+import { decimal, noNumber } from '@/lib/decimal'
 import { money } from '@/lib/format'
 import { sentence } from '@/lib/sentence'
 
@@ -55,9 +56,9 @@ function TopUpForm({ missing, account, done }: { missing: number; account: Schem
     e.preventDefault()
     // A form may stand around the dialog, in the tree of components if not in the page.
     e.stopPropagation()
-    const micros = Math.round(Number(amount.replace(',', '.')) * 100) * cent
+    const micros = Math.round(Number(decimal(amount)) * 100) * cent
     if (!(micros >= least && micros <= most)) {
-      setWrong(`Enter an amount from ${money(least, currency)} to ${money(most, currency)}.`)
+      setWrong(noNumber(decimal(amount), `Enter an amount from ${money(least, currency)} to ${money(most, currency)}.`))
       return
     }
     setWrong(undefined)

@@ -86,7 +86,7 @@ function useNewcomer(): Schemas['Host'] | undefined {
   useEffect(() => {
     since.current = Date.now()
     const known = new Set(
-      client.getQueriesData<Schemas['HostList']>({ queryKey: ['get', '/api/hosts'] }).flatMap(([, list]) => list?.items?.map((h) => h.id) ?? []),
+      client.getQueriesData<Schemas['HostList']>({ queryKey: ['get', '/api/hosts'] }).flatMap(([, list]) => list?.items?.filter((h) => h.standing !== 'pending').map((h) => h.id) ?? []),
     )
     const onHost = (e: Event) => {
       const { host: h } = (e as News<'host'>).frame

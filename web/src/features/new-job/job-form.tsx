@@ -8,15 +8,17 @@ import { Card, CardBody, CardHeader } from '@/components/ui/card'
 import { Field } from '@/components/ui/field'
 import { Input, Textarea } from '@/components/ui/input'
 import { Select } from '@/components/ui/select'
+import { notify } from '@/components/ui/toast'
 import { bytes } from '@/lib/format'
 import { sentence } from '@/lib/sentence'
 import { cn } from '@/lib/cn'
+import { useWho } from '@/session'
 import { FormError, useWait } from '../auth/form-error'
 import { TopUpDialog } from '../jobs/top-up'
 import { BundleDrop, type Bundle } from './bundle-drop'
 import { CommandField } from './command-field'
 import { CurlPanel } from './curl-panel'
-import { dropDraft, saveDraft } from './draft'
+import { dropDraft, saveDraft, withoutPins } from './draft'
 import { EnvFields } from './env-fields'
 import { EstimatePanel, useEstimate } from './estimate'
 import { PinnedHost } from './pinned-host'
@@ -26,7 +28,8 @@ import { fieldAt, toRequest, type Field as Name, type Problems, type Values } fr
 type Sending = { sent: number; total: number; abort: AbortController } | undefined
 
 /** The form of a job, its plan beside it, and how it is sent. */
-export function JobForm({ initial, earlier, example }: { initial: Values; earlier?: Schemas['Job']; example?: boolean }) {
+export function JobForm({ initial, pinned, earlier, example }: { initial: Values; pinned?: Partial<Values>; earlier?: Schemas['Job']; example?: boolean }) {
+  const account = useWho().user?.id
   const navigate = useNavigate()
   const client = useQueryClient()
   const form = useRef<HTMLFormElement>(null)
@@ -44,9 +47,18 @@ export function JobForm({ initial, earlier, example }: { initial: Values; earlie
   const estimate = useEstimate(body)
   const { until, waiting } = useWait(failure)
 
+  // What was typed is kept, and not what an example or an offer brought along.
   useEffect(() => {
-    if (!earlier) saveDraft(values)
-  }, [values, earlier])
+    if (!earlier && values !== initial) saveDraft(withoutPins(values, pinned), account)
+  }, [values, initial, pinned, earlier, account])
+  // Who has gone to another page meanwhile stays there.
+  const here = useRef(true)
+  useEffect(() => {
+    here.current = true
+    return () => {
+      here.current = false
+    }
+  }, [])
 
   const clear = (field: Name) => setShown((s) => ({ ...s, [field]: undefined }))
   const set = <K extends keyof Values>(field: K, value: Values[K]) => {
@@ -85,10 +97,11 @@ export function JobForm({ initial, earlier, example }: { initial: Values; earlie
     setBusy(true)
     try {
       const job = await send()
-      dropDraft()
+      dropDraft(account)
       void client.invalidateQueries({ queryKey: ['get', '/api/jobs'] })
       void client.invalidateQueries({ queryKey: ['get', '/api/billing/account'] })
-      await navigate({ href: `/jobs/${job.id}` })
+      if (here.current) await navigate({ href: `/jobs/${job.id}` })
+      else void notify('success', `${job.name} was submitted`)
     } catch (thrown) {
       const error = asApiError(thrown)
       // Without an answer nobody knows whether it arrived: then the key stays.

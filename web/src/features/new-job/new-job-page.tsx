@@ -3,6 +3,7 @@ import { query } from '@/api/client'
 import { Page } from '@/app/page'
 import { ErrorCard } from '@/components/ui/error-card'
 import { Skeleton } from '@/components/ui/skeleton'
+import { useWho } from '@/session'
 import { readDraft } from './draft'
 import { JobForm } from './job-form'
 import { digits, empty, fromJob, type Values } from './values'
@@ -12,6 +13,7 @@ const route = getRouteApi('/jobs/new')
 /** A new job: from nothing, from the example, from an offer, or from an earlier job. */
 export function NewJobPage() {
   const search = route.useSearch()
+  const account = useWho().user?.id
   const from = query.useQuery('get', '/api/jobs/{id}', { params: { path: { id: search.from ?? '' } } }, { enabled: search.from !== undefined, staleTime: Infinity })
   const pinned: Partial<Values> = { ...(search.model ? { model: search.model } : {}), ...(search.host ? { host: search.host } : {}) }
   return (
@@ -24,7 +26,7 @@ export function NewJobPage() {
       }
     >
       {search.from === undefined ? (
-        <JobForm key={search.example ?? ''} initial={{ ...(search.example === 'digits' ? digits : (readDraft() ?? empty)), ...pinned }} example={search.example === 'digits'} />
+        <JobForm key={search.example ?? ''} initial={{ ...(search.example === 'digits' ? digits : (readDraft(account) ?? empty)), ...pinned }} pinned={pinned} example={search.example === 'digits'} />
       ) : from.data ? (
         <JobForm key={from.data.id} initial={fromJob(from.data)} earlier={from.data} />
       ) : from.error ? (

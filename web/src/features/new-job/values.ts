@@ -1,3 +1,4 @@
+import { decimal, noNumber } from '@/lib/decimal'
 import type { Schemas } from '@/api/client'
 import { joinCommand, splitCommand } from './command'
 
@@ -53,11 +54,11 @@ export function toRequest(v: Values): { body: Body; problems: Problems } {
   const problems: Problems = {}
   const body: Body = {}
   const number = (field: Field & keyof Values, scale: number, min: number, max: number, whole: boolean): number | undefined => {
-    const text = (v[field] as string).trim().replace(',', '.')
+    const text = decimal(v[field] as string)
     if (text === '') return undefined
     const n = Number(text)
     if (!/^\d*\.?\d+$|^\d+\.$/.test(text) || !Number.isFinite(n) || (whole && !Number.isInteger(n))) {
-      problems[field] = whole ? 'Enter a whole number.' : 'Enter a number.'
+      problems[field] = noNumber(text, whole ? 'Enter a whole number.' : 'Enter a number.')
     } else if (n < min || n > max) {
       problems[field] = `Enter a number from ${min} to ${max}.`
     } else {

@@ -35,7 +35,12 @@ export default function Palette({ onClose }: { onClose: () => void }) {
               className="h-12 w-full border-b border-line bg-transparent px-4 text-[15px] outline-none"
             />
             <Command.List className="max-h-[min(24rem,55vh)] overflow-y-auto p-1.5">
-              <Command.Empty className="px-3 py-8 text-center text-sm text-muted">Nothing is called that.</Command.Empty>
+              <Command.Empty>
+                {/* oxlint-disable-next-line jsx-a11y/prefer-tag-over-role -- a list box has options, or is none */}
+                <div role="option" aria-disabled aria-selected={false} tabIndex={-1} className="px-3 py-8 text-center text-sm text-muted">
+                  Nothing is called that.
+                </div>
+              </Command.Empty>
               <Group heading="Go to">
                 {placesFor(who).map((p) => (
                   <Item key={p.label} icon={p.icon} words={p.words} keys={p.keys} onSelect={run(() => follow(router, p))}>
