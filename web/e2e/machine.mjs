@@ -25,6 +25,9 @@ export async function enrol(t, token, { name = 'box', gpus = '1xNVIDIA GeForce R
   await writeFile(file, (await readFile(file, 'utf8')).replace('runtime: process', 'runtime: simulated'))
   const agent = spawn(program, ['run'], { env, stdio: 'ignore' })
   const gone = once(agent, 'exit')
+  // What comes after a hook that fails is not called; nothing may wait for the agent then.
+  agent.unref()
+  process.once('exit', () => agent.kill('SIGKILL'))
   t.after(async () => {
     agent.kill('SIGKILL')
     await gone

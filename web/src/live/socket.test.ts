@@ -15,11 +15,16 @@ afterEach(() => void vi.useRealTimers())
 class FakeSocket extends EventTarget {
   binaryType = ''
   closed = false
+  readyState: number = WebSocket.CONNECTING
   constructor(
     readonly url: string,
     readonly protocols: string[],
   ) {
     super()
+  }
+  opens() {
+    this.readyState = WebSocket.OPEN
+    this.dispatchEvent(new Event('open'))
   }
   close() {
     this.closed = true
@@ -56,7 +61,7 @@ test('a dropped connection is opened again from where it was', async () => {
   await vi.advanceTimersByTimeAsync(0)
   expect(live.last().url).toBe('ws://localhost:3000/ws/job/job_1?from=0')
   expect(live.last().protocols).toEqual(['v1.job', 'ticket.t'])
-  live.last().dispatchEvent(new Event('open'))
+  live.last().opens()
   live.last().dispatchEvent(new MessageEvent('message', { data: '{"type":"job"}' }))
   live.last().dispatchEvent(new MessageEvent('message', { data: new Uint8Array(7).buffer }))
   live.last().drop()
@@ -72,7 +77,7 @@ test('a connection that breaks at once does not come back faster each time', asy
   const live = open()
   for (let i = 0; i < 6; i++) {
     await vi.advanceTimersByTimeAsync(20_000)
-    live.last().dispatchEvent(new Event('open'))
+    live.last().opens()
     live.last().drop()
   }
   await vi.advanceTimersByTimeAsync(7000)
@@ -115,9 +120,20 @@ test.each([
 test('closing stops everything', async () => {
   const live = open()
   await vi.advanceTimersByTimeAsync(0)
+  live.last().opens()
   live.close()
   expect(live.last().closed).toBe(true)
   live.last().drop()
   await vi.advanceTimersByTimeAsync(60_000)
   expect(live.sockets).toHaveLength(1)
+})
+
+test('one that is closed while it connects is left alone until it is open', async () => {
+  const live = open()
+  await vi.advanceTimersByTimeAsync(0)
+  live.close()
+  expect(live.last().closed).toBe(false)
+  live.last().opens()
+  expect(live.last().closed).toBe(true)
+  expect(live.states.at(-1)).toBe('ended')
 })

@@ -73,7 +73,7 @@ export function openLive(live: Live): () => void {
     socket = s
     let good: ReturnType<typeof setTimeout> | undefined
     s.addEventListener('open', () => {
-      if (over) return
+      if (over) return s.close()
       good = setTimeout(() => {
         failures = 0
       }, settled)
@@ -95,8 +95,8 @@ export function openLive(live: Live): () => void {
   window.addEventListener('online', hurry)
   void start()
   return () => {
-    const s = socket
     end()
-    s?.close()
+    // One that is not open yet is closed when it is: browsers call it a mistake before.
+    if (socket?.readyState === WebSocket.OPEN) socket.close()
   }
 }
