@@ -144,10 +144,13 @@ func openRegular(root *os.Root, name string) (*os.File, error) {
 	return f, nil
 }
 
-// presentable says that a path can be shown and stored everywhere.
+// presentable says that a path can be shown and stored everywhere, as what it is: nothing
+// in it turns the direction of writing.
 func presentable(name string) bool {
 	return utf8.ValidString(name) && len(name) <= 1024 && !strings.ContainsRune(name, '\\') &&
-		!strings.ContainsFunc(name, unicode.IsControl)
+		!strings.ContainsFunc(name, func(r rune) bool {
+			return unicode.IsControl(r) || r >= 0x202A && r <= 0x202E || r >= 0x2066 && r <= 0x2069
+		})
 }
 
 // matchAny says whether a glob selects a path. A glob that names a folder selects all

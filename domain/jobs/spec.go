@@ -130,6 +130,10 @@ func (s Spec) WithDefaults() Spec {
 	if len(s.Outputs) == 0 {
 		s.Outputs = []string{"outputs/**"}
 	}
+	// A name that nobody can see is none.
+	if s.Name = strings.TrimSpace(s.Name); !strings.ContainsFunc(s.Name, visible) && !strings.ContainsFunc(s.Name, unpresentable) {
+		s.Name = ""
+	}
 	if s.Name == "" && len(s.Command) > 0 {
 		clean := func(r rune) rune {
 			if unpresentable(r) {
@@ -137,7 +141,10 @@ func (s Spec) WithDefaults() Spec {
 			}
 			return r
 		}
-		s.Name = shorten(strings.Map(clean, strings.Join(s.Command, " ")), 100)
+		s.Name = shorten(strings.TrimSpace(strings.Map(clean, strings.Join(s.Command, " "))), 100)
+		if !strings.ContainsFunc(s.Name, visible) {
+			s.Name = "unnamed"
+		}
 	}
 	return s
 }
@@ -195,6 +202,11 @@ func (s Spec) Check() error {
 	}
 	s.checkOffered(&p)
 	return p.Err("invalid_job", "the job cannot run as described")
+}
+
+// visible is what leaves a mark where it is shown.
+func visible(r rune) bool {
+	return unicode.IsGraphic(r) && !unicode.In(r, unicode.Zs, unicode.M) && r != 0x2800 && r != 0x3164
 }
 
 // unpresentable is what makes text look like something else where it is shown.
@@ -268,10 +280,11 @@ func (s Spec) checkPaths(p *domain.Problems) {
 	}
 }
 
-// LocalPath says that a slash path stays below the folder that it starts in.
+// LocalPath says that a slash path stays below the folder that it starts in, and is shown
+// as what it is.
 func LocalPath(p string) bool {
 	return p != "" && !strings.HasPrefix(p, "/") && !strings.Contains(p, "\\") &&
-		utf8.ValidString(p) && !strings.ContainsFunc(p, unicode.IsControl) &&
+		utf8.ValidString(p) && !strings.ContainsFunc(p, unpresentable) &&
 		path.Clean(p) != ".." && !strings.HasPrefix(path.Clean(p), "../")
 }
 

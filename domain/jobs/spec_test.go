@@ -23,6 +23,20 @@ func TestDefaultsFillInWhatTheRenterLeftOpen(t *testing.T) {
 	assert.Equal(t, []string{"outputs/**"}, s.Outputs)
 }
 
+func TestANameCanBeSeen(t *testing.T) {
+	t.Parallel()
+	for given, want := range map[string]string{
+		"digits ": "digits", "  ": "python3 train.py", "\u200b": "python3 train.py", "\u2800\u3164": "python3 train.py", "é": "é", "学习": "学习",
+	} {
+		s := jobs.Spec{Name: given, Command: []string{"python3", "train.py"}}.WithDefaults()
+		require.NoError(t, s.Check())
+		assert.Equal(t, want, s.Name, "%q", given)
+	}
+	assert.Equal(t, "unnamed", jobs.Spec{Command: []string{"\u200b"}}.WithDefaults().Name)
+	turned := jobs.Spec{Name: "\u202e", Command: []string{"true"}}.WithDefaults()
+	assert.Error(t, turned.Check(), "a name that turns the direction of writing is refused, not replaced")
+}
+
 func TestEveryWrongFieldIsNamed(t *testing.T) {
 	t.Parallel()
 	s := jobs.Spec{
@@ -53,7 +67,7 @@ func TestLocalPathsStayBelowTheirFolder(t *testing.T) {
 	for _, p := range []string{"a", "a/b", "./a", "a/../b", "outputs/**", "..a"} {
 		assert.True(t, jobs.LocalPath(p), p)
 	}
-	for _, p := range []string{"", "/a", "..", "../a", "a/../../b", `a\b`, "a\x00", "\x1b[31m", "a\xff"} {
+	for _, p := range []string{"", "/a", "..", "../a", "a/../../b", `a\b`, "a\x00", "\x1b[31m", "a\xff", "a\u202egpj.sh"} {
 		assert.False(t, jobs.LocalPath(p), p)
 	}
 }

@@ -170,7 +170,7 @@ func (f *Faulty) revive() (did bool) {
 	f.t.Helper()
 	if f.proc != nil && ended(f.gone[f.proc]) {
 		f.Kill()
-		f.Start()
+		f.begin("")
 		did = true
 	}
 	if agent := f.agents["box"]; agent != nil && ended(f.gone[agent]) {

@@ -66,7 +66,7 @@ func (f *Faulty) crash(c crash, s *submission) {
 	f.until("somebody dies", func() bool {
 		if c.at != "" && f.reached(agent.Process.Pid, c.at) {
 			f.Kill()
-			f.Start()
+			f.begin("")
 			return true
 		}
 		return f.revive()
