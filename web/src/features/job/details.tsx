@@ -33,6 +33,11 @@ export function Details({ job }: { job: Job }) {
               ) : (
                 'none, a command in the default image'
               )}
+              {job.image && (
+                <>
+                  , in <code className="font-mono text-[13px] break-all">{job.image}</code>
+                </>
+              )}
             </Row>
             {job.env.length > 0 && (
               <Row term="Variables">
@@ -50,6 +55,7 @@ export function Details({ job }: { job: Job }) {
                 counted(needs.gpus, 'GPU'), needs.gpu_model, needs.min_vram_mb ? `${mebibytes(needs.min_vram_mb)} each` : undefined,
                 needs.cpus ? counted(needs.cpus, 'CPU') : undefined, needs.memory_mb ? `${mebibytes(needs.memory_mb)} of memory` : undefined,
                 needs.disk_mb ? `${mebibytes(needs.disk_mb)} of disk` : undefined, needs.region, ...(needs.tags ?? []),
+                needs.verified ? 'a verified host' : undefined, isolations[needs.isolation ?? 'none'],
               ]
                 .filter(Boolean)
                 .join(', ')}
@@ -67,7 +73,7 @@ export function Details({ job }: { job: Job }) {
                 </>
               )}
             </Row>
-            <Row term="Network">{job.network.mode ?? 'none'}</Row>
+            <Row term="Network">{[job.network.mode ?? 'none', ...(job.network.allow ?? [])].join(', ')}</Row>
             <Row term="Keeps">
               <code className="font-mono text-[13px]">{job.outputs.join(', ')}</code>
             </Row>
@@ -78,6 +84,10 @@ export function Details({ job }: { job: Job }) {
       {(job.version > 1 || job.rerun_of || job.origin === job.id) && <Versions job={job} />}
     </div>
   )
+}
+
+const isolations: Record<Schemas['Isolation'], string | undefined> = {
+  none: undefined, process: 'a process sandbox', container: 'a container', gvisor: 'a container on a kernel of its own',
 }
 
 const Row = ({ term, children }: { term: string; children: ReactNode }) => (

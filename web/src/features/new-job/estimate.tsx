@@ -33,7 +33,7 @@ export function useEstimate(body: Plan) {
   const plan: Plan = {
     ...(body.needs ? { needs: body.needs } : {}), ...(body.limits ? { limits: body.limits } : {}),
     ...(body.host_id ? { host_id: body.host_id } : {}), ...(body.source ? { source: body.source } : {}),
-    ...(body.image ? { image: body.image } : {}),
+    ...(body.image ? { image: body.image } : {}), ...(body.network ? { network: body.network } : {}),
   }
   const rested = useRested(plan, JSON.stringify(plan))
   return query.useQuery('post', '/api/jobs/estimate', { body: rested }, { placeholderData: keepPreviousData, staleTime: 5000, refetchInterval: 15_000 })
@@ -50,6 +50,8 @@ const relaxations: Partial<Record<string, { field: keyof Values; label: string }
   memory: { field: 'memory', label: 'Take any memory' },
   disk: { field: 'disk', label: 'Take any disk' },
   host_id: { field: 'host', label: 'Take any host' },
+  verified: { field: 'verified', label: 'Take unverified hosts' },
+  isolation: { field: 'isolation', label: 'Take any isolation' },
 }
 
 /** What the job will need in money and time, before either is spent. */

@@ -1,13 +1,12 @@
 import { useQueryClient } from '@tanstack/react-query'
 import { useNavigate } from '@tanstack/react-router'
 import { useEffect, useLayoutEffect, useRef, useState, type FormEvent } from 'react'
-import { api, query, type Schemas } from '@/api/client'
+import { api, type Schemas } from '@/api/client'
 import { ApiError, asApiError } from '@/api/problem'
 import { Button } from '@/components/ui/button'
 import { Card, CardBody, CardHeader } from '@/components/ui/card'
 import { Field } from '@/components/ui/field'
 import { Input, Textarea } from '@/components/ui/input'
-import { Select } from '@/components/ui/select'
 import { notify } from '@/components/ui/toast'
 import { bytes } from '@/lib/format'
 import { sentence } from '@/lib/sentence'
@@ -20,10 +19,11 @@ import { CommandField } from './command-field'
 import { CurlPanel } from './curl-panel'
 import { dropDraft, saveDraft, withoutPins } from './draft'
 import { EnvFields } from './env-fields'
+import { Fold, folded } from './fold'
 import { EstimatePanel, useEstimate } from './estimate'
-import { PinnedHost } from './pinned-host'
+import { NeedsCard } from './needs-card'
 import { sendBundle } from './send'
-import { fieldAt, toRequest, type Field as Name, type Problems, type Values } from './values'
+import { empty, fieldAt, toRequest, type Field as Name, type Problems, type Values } from './values'
 
 type Sending = { sent: number; total: number; abort: AbortController } | undefined
 
@@ -134,9 +134,7 @@ export function JobForm({ initial, pinned, earlier, example }: { initial: Values
     return data as Schemas['Job']
   }
 
-  const models = query.useQuery('get', '/api/market/gpu-models', undefined, { staleTime: Infinity })
   const currency = estimate.data?.currency ?? 'USD'
-  const folded = (fields: (keyof Values)[]) => fields.some((f) => values[f] !== '' && values[f] !== undefined)
 
   return (
     <>
@@ -188,6 +186,11 @@ export function JobForm({ initial, pinned, earlier, example }: { initial: Values
                   )}
                 </>
               )}
+              {values.source !== 'image' && (
+                <Field label="Image that it runs in" error={shown.image} hint="Needs a host with container isolation. Empty: the host’s own system, or the installation’s default image.">
+                  <Input {...text('image')} placeholder="none" spellCheck={false} className="font-mono text-[13px]" />
+                </Field>
+              )}
               <CommandField
                 value={values.command}
                 error={shown.command}
@@ -202,52 +205,7 @@ export function JobForm({ initial, pinned, earlier, example }: { initial: Values
             </CardBody>
           </Card>
 
-          <Card>
-            <CardHeader title="What it needs" />
-            <CardBody className="grid gap-4">
-              <div className="grid items-start gap-4 sm:grid-cols-3">
-                <Field label="GPUs" error={shown.gpus} hint="of one host">
-                  <Input {...text('gpus')} inputMode="numeric" />
-                </Field>
-                <Field label="Model" error={shown.model}>
-                  <Select value={values.model} onChange={(e) => set('model', e.target.value)}>
-                    <option value="">Any</option>
-                    {(models.data?.items ?? []).map((m) => (
-                      <option key={m.name} value={m.name}>
-                        {m.name.replace(/^NVIDIA (GeForce )?/, '')}
-                      </option>
-                    ))}
-                    {values.model && !models.data?.items.some((m) => m.name === values.model) && <option value={values.model}>{values.model}</option>}
-                  </Select>
-                </Field>
-                <Field label="GPU memory" error={shown.vram} hint="GiB each, at least">
-                  <Input {...text('vram')} inputMode="decimal" placeholder="any" />
-                </Field>
-              </div>
-              {values.host && <PinnedHost id={values.host} free={() => set('host', '')} />}
-              <Fold title="CPU, memory, disk, region, tags" open={folded(['cpus', 'memory', 'disk', 'region', 'tags'])}>
-                <div className="grid items-start gap-4 sm:grid-cols-3">
-                  <Field label="CPUs" error={shown.cpus}>
-                    <Input {...text('cpus')} inputMode="numeric" placeholder="any" />
-                  </Field>
-                  <Field label="Memory" error={shown.memory} hint="GiB; more stops the job">
-                    <Input {...text('memory')} inputMode="decimal" placeholder="the host’s share" />
-                  </Field>
-                  <Field label="Disk" error={shown.disk} hint="GiB, for the outputs too; more stops the job">
-                    <Input {...text('disk')} inputMode="decimal" placeholder="10" />
-                  </Field>
-                  <Field label="Region" error={shown.region}>
-                    <Input {...text('region')} placeholder="any" />
-                  </Field>
-                  <div className="sm:col-span-2">
-                    <Field label="Tags" error={shown.tags} hint="All of them, separated by spaces.">
-                      <Input {...text('tags')} placeholder="fast-disk linux" />
-                    </Field>
-                  </div>
-                </div>
-              </Fold>
-            </CardBody>
-          </Card>
+          <NeedsCard values={values} problems={shown} text={text} set={set} />
 
           <Card>
             <CardHeader title="Limits and results" />
@@ -260,7 +218,7 @@ export function JobForm({ initial, pinned, earlier, example }: { initial: Values
                   <Input {...text('maxCost')} inputMode="decimal" placeholder="price × longest run" />
                 </Field>
               </div>
-              <Fold title="Highest price, longest wait, files to keep" open={folded(['maxPrice']) || values.waitHours !== '24' || values.outputs !== 'outputs/**'}>
+              <Fold title="Highest price, longest wait, files to keep" open={folded(values, ['maxPrice', 'waitHours', 'outputs'])}>
                 <div className="grid items-start gap-4 sm:grid-cols-2">
                   <Field label="Highest price" error={shown.maxPrice} hint={`${currency} per GPU-hour`}>
                     <Input {...text('maxPrice')} inputMode="decimal" placeholder="any" />
@@ -289,7 +247,7 @@ export function JobForm({ initial, pinned, earlier, example }: { initial: Values
                 error={estimate.error}
                 stale={estimate.isPlaceholderData}
                 values={values}
-                relax={(field) => set(field, '' as never)}
+                relax={(field) => set(field, empty[field] as never)}
                 onTopUp={setMissing}
               />
               <FormError error={failure} title={failure?.status === 402 ? 'Not enough credit' : undefined} until={until} />
@@ -344,17 +302,6 @@ function SourceChoice({ value, onChange }: { value: Values['source']; onChange: 
         ))}
       </div>
     </fieldset>
-  )
-}
-
-/** A part that most jobs do not need. */
-function Fold({ title, open, children }: { title: string; open: boolean; children: React.ReactNode }) {
-  const [begin] = useState(open)
-  return (
-    <details open={begin}>
-      <summary className="text-sm font-medium text-muted hover:text-text">{title}</summary>
-      <div className="pt-3">{children}</div>
-    </details>
   )
 }
 

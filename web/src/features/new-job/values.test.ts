@@ -36,10 +36,23 @@ test('a decimal comma is understood, and money is whole millionths', () => {
   })
 })
 
+test('nothing of an earlier job is lost in the form', () => {
+  const asked = {
+    name: 'digits', command: ['python3', 'train.py'], env: [], image: 'docker.io/library/python:3.12', outputs: ['outputs/**'],
+    needs: { gpus: 1, cpus: 0.5, verified: true, isolation: 'container' },
+    network: { mode: 'proxy', allow: ['pypi.org', 'files.pythonhosted.org'] },
+    limits: { max_runtime_s: 300, max_wait_s: 3600 },
+  }
+  const { body, problems } = toRequest(fromJob({ ...asked, source: { kind: 'bundle', size: 10 } } as unknown as Schemas['Job']))
+  expect(problems).toEqual({})
+  const { env: _, ...rest } = asked
+  expect(body).toEqual(rest)
+})
+
 test('an earlier job comes back as it was asked for, without its secrets', () => {
-  const asked = toRequest({ ...digits, model: 'NVIDIA H100', region: 'eu', tags: 'fast', host: 'hst_1', maxPrice: '2.5', cpus: '4' }).body
+  const asked: Schemas['JobRequest'] = toRequest({ ...digits, model: 'NVIDIA H100', region: 'eu', tags: 'fast', host: 'hst_1', maxPrice: '2.5', cpus: '4' }).body
   const job = {
-    ...asked, source: { kind: 'bundle', size: 10 },
+    network: { mode: 'none' }, ...asked, source: { kind: 'bundle', size: 10 },
     env: [{ name: 'A', value: '1', secret: false }, { name: 'TOKEN', secret: true }],
   } as unknown as Schemas['Job']
   const again = toRequest(fromJob(job)).body

@@ -5,7 +5,7 @@ import { joinCommand, splitCommand } from './command'
 /** What stands in the form, as it was typed. */
 export interface Values {
   source: 'bundle' | 'image' | 'kept'
-  image: string
+  image: string // the job's own, or the one that a ZIP runs in
   name: string
   command: string
   env: Variable[]
@@ -17,6 +17,10 @@ export interface Values {
   disk: string // GiB
   region: string
   tags: string
+  verified: boolean
+  isolation: Schemas['Isolation'] | ''
+  network: NonNullable<Schemas['JobNetwork']['mode']>
+  allow: string // names for network proxy
   maxPrice: string // in the currency, per GPU and hour
   host: string
   minutes: string
@@ -35,7 +39,7 @@ export interface Variable {
 
 export const empty: Values = {
   source: 'bundle', image: '', name: '', command: '', env: [],
-  gpus: '1', model: '', vram: '', cpus: '', memory: '', disk: '', region: '', tags: '', maxPrice: '', host: '',
+  gpus: '1', model: '', vram: '', cpus: '', memory: '', disk: '', region: '', tags: '', verified: false, isolation: '', network: 'none', allow: '', maxPrice: '', host: '',
   minutes: '60', maxCost: '', waitHours: '24', outputs: 'outputs/**',
 }
 
@@ -71,8 +75,9 @@ export function toRequest(v: Values): { body: Body; problems: Problems } {
   if (v.source === 'image') {
     if (v.image.trim()) body.source = { kind: 'image', image: v.image.trim() }
     else problems.image = 'Enter an image, such as docker.io/library/python:3.12-slim.'
-  } else if (v.source === 'bundle') {
-    body.source = { kind: 'bundle' }
+  } else {
+    if (v.source === 'bundle') body.source = { kind: 'bundle' }
+    if (v.image.trim()) body.image = v.image.trim()
   }
   const split = splitCommand(v.command)
   if (split.error) problems.command = split.error
@@ -96,13 +101,16 @@ export function toRequest(v: Values): { body: Body; problems: Problems } {
   set(needs, 'gpus', number('gpus', 1, 1, 16, true) ?? 1)
   if (v.model) needs.gpu_model = v.model
   set(needs, 'min_vram_mb', number('vram', 1024, 0, 16_384, false))
-  set(needs, 'cpus', number('cpus', 1, 0, 65_536, true))
+  const milli = number('cpus', 1000, 0.001, 65_536, false)
+  if (milli !== undefined) needs.cpus = milli / 1000
   set(needs, 'memory_mb', number('memory', 1024, 0, 1_048_576, false))
   set(needs, 'disk_mb', number('disk', 1024, 0, 1_048_576, false))
   if (v.region.trim()) needs.region = v.region.trim()
   const tags = v.tags.toLowerCase().split(/[\s,]+/).filter(Boolean)
   if (tags.some((t) => !/^[a-z0-9][a-z0-9._-]{0,31}$/.test(t))) problems.tags = 'A tag has up to 32 lower-case letters, digits, dots, dashes and underscores.'
   else if (tags.length > 0) needs.tags = [...new Set(tags)]
+  if (v.verified) needs.verified = true
+  if (v.isolation) needs.isolation = v.isolation
   set(needs, 'max_price_micros', number('maxPrice', 1_000_000, 0, 10_000, false))
   body.needs = needs as Schemas['JobNeeds'] // absent fields have defaults
 
@@ -112,6 +120,12 @@ export function toRequest(v: Values): { body: Body; problems: Problems } {
   set(limits, 'max_wait_s', number('waitHours', 3600, 0.001, 168, false))
   body.limits = limits as Schemas['JobLimits']
   if (v.host) body.host_id = v.host
+  if (v.network !== 'none') body.network = { mode: v.network }
+  const allow = v.allow.split(/[\s,]+/).filter(Boolean)
+  if (v.network === 'proxy' && body.network) {
+    if (allow.length > 0) body.network.allow = allow
+    else problems.allow = 'Enter the names that the job may reach, such as pypi.org.'
+  }
   const outputs = v.outputs.split('\n').map((o) => o.trim()).filter(Boolean)
   if (outputs.length > 0) body.outputs = outputs
   return { body, problems }
@@ -126,11 +140,13 @@ function set<T, K extends keyof T>(to: T, key: K, value: T[K] | undefined) {
 export function fromJob(job: Schemas['Job']): Values {
   return {
     source: job.source?.kind === 'image' ? 'image' : 'kept',
-    image: job.source?.image ?? '', name: job.name, command: joinCommand(job.command),
+    image: job.source?.image ?? job.image ?? '', name: job.name, command: joinCommand(job.command),
     env: job.env.map((e) => ({ name: e.name, value: e.value ?? '', secret: e.secret, ...(e.value === undefined ? { kept: true } : {}) })),
     gpus: String(job.needs.gpus ?? 1), model: job.needs.gpu_model ?? '', vram: gib(job.needs.min_vram_mb),
     cpus: job.needs.cpus ? String(job.needs.cpus) : '', memory: gib(job.needs.memory_mb), disk: gib(job.needs.disk_mb),
-    region: job.needs.region ?? '', tags: (job.needs.tags ?? []).join(' '), maxPrice: units(job.needs.max_price_micros), host: job.host_id ?? '',
+    region: job.needs.region ?? '', tags: (job.needs.tags ?? []).join(' '),
+    verified: job.needs.verified ?? false, isolation: job.needs.isolation && job.needs.isolation !== 'none' ? job.needs.isolation : '',
+    network: job.network.mode ?? 'none', allow: (job.network.allow ?? []).join(' '), maxPrice: units(job.needs.max_price_micros), host: job.host_id ?? '',
     minutes: job.limits.max_runtime_s ? String(job.limits.max_runtime_s / 60) : '', maxCost: units(job.limits.max_cost_micros),
     waitHours: job.limits.max_wait_s ? String(job.limits.max_wait_s / 3600) : '', outputs: job.outputs.join('\n'),
   }
@@ -143,6 +159,7 @@ const fields: [RegExp, Field][] = [
   [/^\/source\/image|^\/image/, 'image'], [/^\/source/, 'bundle'], [/^\/bundle/, 'bundle'], [/^\/name/, 'name'], [/^\/command/, 'command'],
   [/^\/needs\/gpus/, 'gpus'], [/^\/needs\/gpu_model/, 'model'], [/^\/needs\/min_vram_mb/, 'vram'], [/^\/needs\/cpus/, 'cpus'],
   [/^\/needs\/memory_mb/, 'memory'], [/^\/needs\/disk_mb/, 'disk'], [/^\/needs\/region/, 'region'], [/^\/needs\/tags/, 'tags'],
+  [/^\/needs\/verified/, 'verified'], [/^\/needs\/isolation/, 'isolation'], [/^\/network\/allow/, 'allow'], [/^\/network/, 'network'],
   [/^\/needs\/max_price_micros/, 'maxPrice'], [/^\/host_id/, 'host'], [/^\/limits\/max_runtime_s/, 'minutes'],
   [/^\/limits\/max_cost_micros/, 'maxCost'], [/^\/limits\/max_wait_s/, 'waitHours'], [/^\/outputs/, 'outputs'],
 ]
