@@ -49,7 +49,7 @@ func (s *server) offerJSON(o hosts.Offer) api.Offer {
 	return api.Offer{
 		Host: api.HostRef{ID: o.Host.ID.Prefixed("hst"), Name: o.Host.Name}, GPUModel: o.Model, VRAMMB: o.VRAMMB,
 		GPUs: o.GPUs, GPUsFree: o.Free, PriceMicros: int64(o.Price), Currency: s.Hosts.Settings().Currency,
-		Region: o.Host.Region, Tags: orEmpty(o.Host.Tags), Verified: o.Host.Verified, Isolation: isolationJSON(o.Host.Facts.Isolation),
+		Region: o.Host.Region, Tags: orEmpty(o.Host.Tags), Verified: o.Host.Verified, Isolation: isolationJSON(o.Host.Facts.Isolation), OwnerOnly: o.Host.Facts.OwnerOnly(),
 		CPUsPerGPU: float64(o.CPUMilliPerGPU) / 1000, MemoryMBPerGPU: o.MemoryMBPerGPU, DiskMBPerGPU: o.DiskMBPerGPU, Driver: o.Driver,
 		Performance: performanceJSON(o.TFLOPS), PerformancePerDollar: o.PerDollar, Reliability: o.Reliability, Uptime: o.Uptime,
 	}

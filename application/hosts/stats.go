@@ -11,7 +11,7 @@ import (
 
 // Stats is the market in numbers.
 type Stats struct {
-	Hosts, GPUs, Free int // that are offered, by connected hosts
+	Hosts, GPUs, Free int // that are offered to everybody, by connected hosts
 	// Cheapest is of each model the cheapest offer with a free GPU; its Free counts those
 	// of the model on all hosts.
 	Cheapest []Offer
@@ -30,6 +30,9 @@ func (s *Service) Stats(ctx context.Context) (Stats, error) {
 	var stats Stats
 	hosts, models := map[domain.ID]bool{}, map[string]Offer{}
 	for _, o := range all {
+		if o.Host.Facts.OwnerOnly() {
+			continue
+		}
 		hosts[o.Host.ID] = true
 		free := o.GPUs - len(s.Occupancy.Busy(o.devices...))
 		stats.GPUs += o.GPUs

@@ -155,6 +155,7 @@ func TestTheMarketInNumbers(t *testing.T) {
 		m, all := town(t)
 		bob, ada := m.Person("more", 0), m.Person("ada", 10*market.Dollar)
 		m.Host(bob, market.Machine{Name: "dear", Price: 900_000, GPUs: 3})
+		m.Host(bob, market.Machine{Name: "his own", Price: 1, Isolation: "none"})
 		stats := func() hosts.Stats {
 			t.Helper()
 			pass(time.Second)

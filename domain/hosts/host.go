@@ -75,6 +75,9 @@ type Facts struct {
 	Inventory    string // hash of what the agent reported last
 }
 
+// OwnerOnly says that the machine keeps jobs from nothing, and takes its owner's alone.
+func (f Facts) OwnerOnly() bool { return f.Trusted || f.Isolation == "" || f.Isolation == "none" }
+
 // Device is a GPU, and the slot of the host that is rented with it.
 type Device struct {
 	ID       domain.ID

@@ -2322,6 +2322,9 @@ type Offer struct {
 	// MemoryMBPerGPU MB of memory that come with each GPU.
 	MemoryMBPerGPU int64 `json:"memory_mb_per_gpu"`
 
+	// OwnerOnly It takes the jobs of its owner alone: its isolation is `none`, or its agent is told to trust them.
+	OwnerOnly bool `json:"owner_only"`
+
 	// Performance How fast a GPU is.
 	Performance Performance `json:"performance,omitempty,omitzero"`
 

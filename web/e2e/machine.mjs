@@ -12,8 +12,9 @@ import { ask, url } from './browser.mjs'
 
 const program = process.env.PEERGPU_AGENT ?? new URL('../../bin/peergpu-agent', import.meta.url).pathname
 
-/** Enrols a machine with a token and runs its agent until the end of the test. */
-export async function enrol(t, token, { name = 'box', gpus = '1xNVIDIA GeForce RTX 4090', price, region, tags } = {}) {
+/** Enrols a machine with a token and runs its agent until the end of the test. With the
+ * runtime process it takes anybody's jobs, in a sandbox. */
+export async function enrol(t, token, { name = 'box', gpus = '1xNVIDIA GeForce RTX 4090', price, region, tags, runtime = 'simulated' } = {}) {
   const home = await mkdtemp(join(tmpdir(), 'peergpu-e2e-'))
   const env = { ...process.env, PEERGPU_AGENT_HOME: home }
   const args = ['enroll', '--server', url, '--token', token, '--name', name, '--gpus', `simulated:${gpus}`]
@@ -22,7 +23,7 @@ export async function enrol(t, token, { name = 'box', gpus = '1xNVIDIA GeForce R
   if (tags) args.push('--tags', tags)
   await promisify(execFile)(program, args, { env })
   const file = join(home, 'agent.yaml')
-  await writeFile(file, (await readFile(file, 'utf8')).replace('runtime: process', 'runtime: simulated'))
+  await writeFile(file, (await readFile(file, 'utf8')).replace('runtime: process', `runtime: ${runtime}`))
   const agent = spawn(program, ['run'], { env, stdio: 'ignore' })
   const gone = once(agent, 'exit')
   // What comes after a hook that fails is not called; nothing may wait for the agent then.

@@ -68,6 +68,7 @@ function Lead({ host }: { host: Schemas['MarketHost'] }) {
 
 function Body({ host }: { host: Schemas['MarketHost'] }) {
   const m = host.machine
+  const ownerOnly = m.isolation === 'none' || m.trusted
   return (
     <div className="grid gap-5">
       <Card className="overflow-hidden">
@@ -106,7 +107,7 @@ function Body({ host }: { host: Schemas['MarketHost'] }) {
                     <Money micros={d.price_micros} currency={host.currency} />
                   </Td>
                   <Td className="text-right">
-                    {d.status === 'available' && (
+                    {d.status === 'available' && !ownerOnly && (
                       <Button asChild variant="secondary" size="small">
                         <Link to="/jobs/new" search={{ model: d.model, host: host.id }}>
                           Rent<span className="sr-only"> {shortModel(d.model)}</span>
@@ -150,7 +151,7 @@ function Body({ host }: { host: Schemas['MarketHost'] }) {
             <Fact term="Memory">{mebibytes(m.memory_mb)}</Fact>
             <Fact term="Disk">{mebibytes(m.disk_mb)}</Fact>
             <Fact term="System">{[m.os, m.arch].filter(Boolean).join(', ')}</Fact>
-            <Fact term="Isolation">{m.isolation === 'none' ? 'none: it takes the jobs of its owner alone' : m.isolation}</Fact>
+            <Fact term="Isolation">{m.isolation}{ownerOnly && ', and it takes the jobs of its owner alone'}</Fact>
             <Fact term="Network">{host.bandwidth_mbps ? `${count(host.bandwidth_mbps)} Mbit/s, measured` : 'not measured yet'}</Fact>
             <Fact term="Enrolled">
               <At time={host.created_at} />

@@ -13,7 +13,7 @@ type Offer = Schemas['Offer']
 export const shortModel = (model: string): string => model.replace(/^NVIDIA (GeForce )?/, '')
 
 /** How jobs are kept apart, and whose are taken where they are not. */
-const isolated = (isolation: Offer['isolation']): string => (isolation === 'none' ? 'jobs of its owner alone' : `isolation ${isolation}`)
+const isolated = (offer: Offer): string => (offer.owner_only ? 'jobs of its owner alone' : `isolation ${offer.isolation}`)
 
 /** Offers as a table, or as cards where there is no room for one. */
 export function OfferTable({ offers }: { offers: Offer[] }) {
@@ -34,7 +34,7 @@ export function OfferTable({ offers }: { offers: Offer[] }) {
             <div className="flex items-center justify-between gap-3 text-[13px] text-muted">
               <span className="min-w-0 truncate">
                 <HostLink offer={o} />
-                {o.region && `, ${o.region}`}, {o.gpus_free} of {o.gpus} free, {percent(o.uptime)} online{o.isolation === 'none' && `, ${isolated('none')}`}
+                {o.region && `, ${o.region}`}, {o.gpus_free} of {o.gpus} free, {percent(o.uptime)} online{o.owner_only && `, ${isolated(o)}`}
               </span>
               <Rent offer={o} />
             </div>
@@ -75,7 +75,7 @@ export function OfferTable({ offers }: { offers: Offer[] }) {
                     </>
                   )}
                 </span>
-                <span className="line-clamp-2 text-[13px] text-muted">{[o.region, isolated(o.isolation), ...o.tags].filter(Boolean).join(', ')}</span>
+                <span className="line-clamp-2 text-[13px] text-muted">{[o.region, isolated(o), ...o.tags].filter(Boolean).join(', ')}</span>
               </Td>
               <Td className="num text-right whitespace-nowrap">
                 {o.gpus_free} <span className="text-muted">of {o.gpus}</span>
@@ -114,9 +114,11 @@ const HostLink = ({ offer }: { offer: Offer }) => (
   </Link>
 )
 
-/** Leads to a job on this offer; one that is busy says so. */
+/** Leads to a job on this offer; one that cannot be rented says so. */
 const Rent = ({ offer }: { offer: Offer }) =>
-  offer.gpus_free > 0 ? (
+  offer.owner_only ? (
+    <Badge>not for rent</Badge>
+  ) : offer.gpus_free > 0 ? (
     <Button asChild variant="secondary" size="small">
       <Link to="/jobs/new" search={{ model: offer.gpu_model, host: offer.host.id }}>
         Rent<span className="sr-only"> {shortModel(offer.gpu_model)} of {offer.host.name}</span>
