@@ -30,6 +30,15 @@ func callerOf(ctx context.Context) caller {
 // actorOf is who asks; visitors are the zero Actor.
 func actorOf(ctx context.Context) domain.Actor { return callerOf(ctx).who }
 
+// asking is who asks for a list: with mine, an administrator without the view of one.
+func asking(ctx context.Context, mine bool) domain.Actor {
+	who := actorOf(ctx)
+	if mine {
+		who.Roles = nil
+	}
+	return who
+}
+
 // rule is what the document says about who may call an operation.
 type rule struct {
 	bearer      bool // a credential of an account is needed

@@ -123,7 +123,7 @@ func (s *server) ListHosts(ctx context.Context, r api.ListHostsRequestObject) (a
 	if err != nil {
 		return nil, err
 	}
-	list, err := s.Hosts.List(ctx, actorOf(ctx), page)
+	list, err := s.Hosts.List(ctx, asking(ctx, r.Params.Mine), page)
 	if err != nil {
 		return nil, err
 	}

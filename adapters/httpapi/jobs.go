@@ -11,7 +11,7 @@ import (
 
 // ListJobs lists the account's jobs, or the versions of one.
 func (s *server) ListJobs(ctx context.Context, r api.ListJobsRequestObject) (api.ListJobsResponseObject, error) {
-	who, p := actorOf(ctx), r.Params
+	who, p := asking(ctx, r.Params.Mine), r.Params
 	for name, given := range map[string]bool{"state": len(p.State) > 0, "q": p.Q != "", "host_id": p.HostID != ""} {
 		if given && p.VersionsOf != "" {
 			return nil, badParameter("/query/"+name, "not_together", "either versions_of or "+name)

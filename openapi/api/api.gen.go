@@ -2959,6 +2959,9 @@ type Limit = int
 // LinkSignature defines model for LinkSignature.
 type LinkSignature = string
 
+// Mine defines model for Mine.
+type Mine = bool
+
 // RefreshCookie defines model for RefreshCookie.
 type RefreshCookie = string
 
@@ -3029,6 +3032,9 @@ type CreateTopUpParams struct {
 
 // ListHostsParams defines parameters for ListHosts.
 type ListHostsParams struct {
+	// Mine What is the account's own alone, for administrators too.
+	Mine Mine `form:"mine,omitempty" json:"mine,omitempty,omitzero"`
+
 	// Limit How many items a page has at most.
 	Limit Limit `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
 
@@ -3070,6 +3076,9 @@ type ListJobsParams struct {
 
 	// VersionsOf All versions of this job: the first run, its reruns and theirs. Not together with the other filters.
 	VersionsOf string `form:"versions_of,omitempty" json:"versions_of,omitempty,omitzero"`
+
+	// Mine What is the account's own alone, for administrators too.
+	Mine Mine `form:"mine,omitempty" json:"mine,omitempty,omitzero"`
 
 	// Limit How many items a page has at most.
 	Limit Limit `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
@@ -3628,6 +3637,13 @@ func (w *ServerInterfaceWrapper) ListHosts(ctx echo.Context) error {
 
 	// Parameter object where we will unmarshal all parameters from the context
 	var params ListHostsParams
+	// ------------- Optional query parameter "mine" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "mine", ctx.QueryParams(), &params.Mine, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter mine: %s", err))
+	}
+
 	// ------------- Optional query parameter "limit" -------------
 
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
@@ -3860,6 +3876,13 @@ func (w *ServerInterfaceWrapper) ListJobs(ctx echo.Context) error {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "versions_of", ctx.QueryParams(), &params.VersionsOf, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter versions_of: %s", err))
+	}
+
+	// ------------- Optional query parameter "mine" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "mine", ctx.QueryParams(), &params.Mine, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter mine: %s", err))
 	}
 
 	// ------------- Optional query parameter "limit" -------------

@@ -2957,6 +2957,9 @@ type Limit = int
 // LinkSignature defines model for LinkSignature.
 type LinkSignature = string
 
+// Mine defines model for Mine.
+type Mine = bool
+
 // RefreshCookie defines model for RefreshCookie.
 type RefreshCookie = string
 
@@ -3027,6 +3030,9 @@ type CreateTopUpParams struct {
 
 // ListHostsParams defines parameters for ListHosts.
 type ListHostsParams struct {
+	// Mine What is the account's own alone, for administrators too.
+	Mine Mine `form:"mine,omitempty" json:"mine,omitempty,omitzero"`
+
 	// Limit How many items a page has at most.
 	Limit Limit `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
 
@@ -3068,6 +3074,9 @@ type ListJobsParams struct {
 
 	// VersionsOf All versions of this job: the first run, its reruns and theirs. Not together with the other filters.
 	VersionsOf string `form:"versions_of,omitempty" json:"versions_of,omitempty,omitzero"`
+
+	// Mine What is the account's own alone, for administrators too.
+	Mine Mine `form:"mine,omitempty" json:"mine,omitempty,omitzero"`
 
 	// Limit How many items a page has at most.
 	Limit Limit `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
@@ -5619,6 +5628,14 @@ func NewListHostsRequest(server string, params *ListHostsParams) (*http.Request,
 		// per the OpenAPI spec (e.g. "color=blue,black,brown").
 		var rawQueryFragments []string
 
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "mine", params.Mine, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
 		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
 			return nil, err
 		} else {
@@ -6148,6 +6165,14 @@ func NewListJobsRequest(server string, params *ListJobsParams) (*http.Request, e
 		}
 
 		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "versions_of", params.VersionsOf, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "mine", params.Mine, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
 			return nil, err
 		} else {
 			for _, qp := range strings.Split(queryFrag, "&") {

@@ -358,6 +358,13 @@ func TestAdministratorsSeeEverything(t *testing.T) {
 		w.do(ask{method: "GET", path: "/api/hosts?limit=1&after=" + hosts.Next, token: w.session["root"]}).json(t, 200, &last)
 		assert.Len(t, last.Items, 1)
 		assert.Empty(t, last.Next)
+		var own api.JobList
+		w.do(ask{method: "GET", path: "/api/jobs?mine=true", token: w.session["root"]}).json(t, 200, &own)
+		assert.Empty(t, own.Items, "of what is not theirs, too, but not where they ask for their own")
+		w.do(ask{method: "GET", path: "/api/jobs?mine=true", token: w.session["ada"]}).json(t, 200, &own)
+		assert.NotEmpty(t, own.Items)
+		w.do(ask{method: "GET", path: "/api/hosts?mine=true", token: w.session["root"]}).json(t, 200, &last)
+		assert.Empty(t, last.Items)
 		w.do(ask{method: "POST", path: "/api/jobs/" + w.job + "/cancel", token: w.session["root"]})
 		assert.Equal(t, "cancelled_by_admin", w.site.job(w.session["ada"], w.job).Reason)
 	})

@@ -5,15 +5,17 @@ import { ErrorCard } from '@/components/ui/error-card'
 import { Money } from '@/components/ui/money'
 import { Skeleton } from '@/components/ui/skeleton'
 import { Table, Td, Th } from '@/components/ui/table'
+import { useMine } from './mine'
 import { At } from '@/components/ui/time'
 
 type Job = Schemas['Job']
 
-const accounts = { renter_wallet: 'your credit', renter_hold: 'held for this job', host_pending: 'the host', platform_fee: 'the platform' }
+const accounts = { renter_wallet: 'the renter’s credit', renter_hold: 'held for this job', host_pending: 'the host', platform_fee: 'the platform' }
 const kinds = { top_up: 'Credit', hold: 'Held', settle: 'Settled', release: 'Released' }
 
 /** A job in money, line by line: the same that the host sees. */
 export function Bill({ job }: { job: Job }) {
+  const mine = useMine(job)
   const statement = query.useQuery(
     'get',
     '/api/jobs/{id}/statement',
@@ -41,9 +43,9 @@ export function Bill({ job }: { job: Job }) {
           <dl className="num grid max-w-md gap-2 text-sm">
             {line('Held when it was submitted', s.hold_micros)}
             {line('Given back', s.state === 'open' ? 0 : s.released_micros)}
-            {line(`Of what you pay, the host gets`, s.host_micros)}
+            {line('Of what is paid, the host gets', s.host_micros)}
             {line(`and the platform (${s.fee_bps / 100} %)`, s.fee_micros)}
-            {line('You pay', s.amount_micros, true)}
+            {line(mine ? 'You pay' : 'The renter pays', s.amount_micros, true)}
           </dl>
           {s.state === 'open' && <p className="mt-3 text-[13px] text-muted">It is settled when the job has ended, by the millisecond.</p>}
         </CardBody>
@@ -71,7 +73,7 @@ export function Bill({ job }: { job: Job }) {
                   <Td className="whitespace-nowrap text-muted max-sm:hidden">
                     <At time={l.created_at} />
                   </Td>
-                  <Td className="text-muted">{accounts[l.account]}</Td>
+                  <Td className="text-muted">{mine && l.account === 'renter_wallet' ? 'your credit' : accounts[l.account]}</Td>
                   <Td className="text-right">
                     <Money micros={l.amount_micros} currency={s.currency} exact />
                   </Td>

@@ -8,10 +8,12 @@ import { Ago } from '@/components/ui/time'
 import { CancelDialog } from '../jobs/cancel-dialog'
 import { ended, useRerun } from '../jobs/rerun'
 import { JobState } from '../jobs/job-state'
+import { useMine } from './mine'
 
 /** The name of a job, how it stands, and what can be done with it. */
 export function Header({ job }: { job: Schemas['Job'] }) {
   const rerun = useRerun()
+  const mine = useMine(job)
   const [cancelling, setCancelling] = useState(false)
   return (
     <div className="mb-4 flex flex-wrap items-start justify-between gap-x-6 gap-y-3">
@@ -31,6 +33,7 @@ export function Header({ job }: { job: Schemas['Job'] }) {
           <CopyButton text={job.id} label="Copy the job's id" className="-my-1.5" />
           <span>
             submitted <Ago time={job.created_at} />
+            {!mine && ` by ${job.renter.handle}`}
             {job.version > 1 && `, version ${job.version}`}
           </span>
         </p>
@@ -42,20 +45,24 @@ export function Header({ job }: { job: Schemas['Job'] }) {
             Cancel
           </Button>
         )}
-        <Button asChild variant="secondary">
-          <Link to="/jobs/new" search={{ from: job.id }}>
-            <PencilLine aria-hidden />
-            Edit and run again
-          </Link>
-        </Button>
-        <Button
-          variant={ended(job) ? 'primary' : 'secondary'}
-          busy={rerun.isPending}
-          onClick={() => rerun.again(job.id)}
-        >
-          <RotateCw aria-hidden />
-          Run again
-        </Button>
+        {mine && (
+          <>
+            <Button asChild variant="secondary">
+              <Link to="/jobs/new" search={{ from: job.id }}>
+                <PencilLine aria-hidden />
+                Edit and run again
+              </Link>
+            </Button>
+            <Button
+              variant={ended(job) ? 'primary' : 'secondary'}
+              busy={rerun.isPending}
+              onClick={() => rerun.again(job.id)}
+            >
+              <RotateCw aria-hidden />
+              Run again
+            </Button>
+          </>
+        )}
       </div>
       <CancelDialog job={job} open={cancelling} onOpenChange={setCancelling} />
     </div>

@@ -6,6 +6,7 @@ import { cn } from '@/lib/cn'
 import { count, counted, exactMoney } from '@/lib/format'
 import { sentence } from '@/lib/sentence'
 import { keeps } from '../jobs/words'
+import { useMine } from './mine'
 import { explain } from './words'
 
 type Job = Schemas['Job']
@@ -57,17 +58,18 @@ function Waits({ job }: { job: Job }) {
 
 function Ended({ job }: { job: Job }) {
   const e = explain(job.reason ?? '')
+  const mine = useMine(job)
   const lost = job.cause === 'host' || job.cause === 'platform'
   return (
     <Box tone={job.state === 'failed' ? 'bad' : 'neutral'} icon={job.state === 'failed' ? <CircleX aria-hidden /> : <Info aria-hidden />}>
       <p className="font-medium">
-        {e.title}
+        {job.reason === 'cancelled_by_renter' && !mine ? 'Its renter cancelled it' : e.title}
         {job.reason === 'exit_code' && job.exit_code !== undefined && ` with exit code ${job.exit_code}`}
         {job.losses >= 3 && ', for the third time'}.
       </p>
       {job.detail && job.state === 'failed' && <p>{sentence(job.detail)}</p>}
       <p>
-        {job.cost_micros > 0 ? `It cost ${exactMoney(job.cost_micros, job.currency)} for the time that it ran; the rest of what was held is yours again.` : lost ? 'That was not your doing: it costs nothing.' : 'It costs nothing.'}{' '}
+        {job.cost_micros > 0 ? `It cost ${exactMoney(job.cost_micros, job.currency)} for the time that it ran; the rest of what was held is ${mine ? 'yours' : 'the renter’s'} again.` : lost ? `That was not ${mine ? 'your' : 'its renter’s'} doing: it costs nothing.` : 'It costs nothing.'}{' '}
         {job.cost_micros > 0 && e.advice}
         {job.cost_micros === 0 && e.advice?.replace(/ ?Nothing is billed( for that attempt)?\./, '')}
       </p>

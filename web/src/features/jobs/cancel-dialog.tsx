@@ -6,7 +6,9 @@ import { Dialog, DialogClose, DialogContent, DialogFooter } from '@/components/u
 import { useNow } from '@/lib/clock'
 import { duration, money } from '@/lib/format'
 import { sentence } from '@/lib/sentence'
+import { useMine } from '../job/mine'
 import { costAt } from './cost'
+import { ended } from './rerun'
 
 type Job = Schemas['Job']
 
@@ -20,22 +22,25 @@ export function CancelDialog({ job, open, onOpenChange }: { job: Job; open: bool
     },
     onSuccess: () => onOpenChange(false),
   })
+  const over = ended(job) && cancel.isIdle
   return (
     <Dialog open={open} onOpenChange={onOpenChange}>
-      <DialogContent title={`Cancel ${job.name}?`}>
-        <Consequence job={job} />
-        {cancel.error && (
+      <DialogContent title={over ? `${job.name} has ended` : `Cancel ${job.name}?`}>
+        {over ? <p className="mt-2 text-sm text-muted">It ended by itself meanwhile: there is nothing to cancel.</p> : <Consequence job={job} />}
+        {cancel.error && !over && (
           <p role="alert" className="mt-3 text-sm text-danger-text">
             {sentence(asApiError(cancel.error).message)}
           </p>
         )}
         <DialogFooter>
           <DialogClose asChild>
-            <Button variant="secondary">Let it run</Button>
+            <Button variant="secondary">{over ? 'Close' : 'Let it run'}</Button>
           </DialogClose>
-          <Button variant="danger" busy={cancel.isPending} onClick={() => cancel.mutate({ params: { path: { id: job.id } } })}>
-            Cancel the job
-          </Button>
+          {!over && (
+            <Button variant="danger" busy={cancel.isPending} onClick={() => cancel.mutate({ params: { path: { id: job.id } } })}>
+              Cancel the job
+            </Button>
+          )}
         </DialogFooter>
       </DialogContent>
     </Dialog>
@@ -44,12 +49,13 @@ export function CancelDialog({ job, open, onOpenChange }: { job: Job; open: bool
 
 function Consequence({ job }: { job: Job }) {
   const { micros, ms } = costAt(job, useNow())
+  const mine = useMine(job)
   if (!job.started_at || job.state === 'queued' || job.state === 'pending') {
     return <p className="mt-2 text-sm text-muted">Its command has not started: it costs nothing, and what is held for it is released.</p>
   }
   return (
     <p className="mt-2 text-sm text-muted">
-      You pay <span className="num font-medium text-text">{money(micros, job.currency)}</span> for the {duration(Math.floor(ms / 1000) * 1000)} that it ran so far; the rest
+      {mine ? 'You pay' : 'The renter pays'} <span className="num font-medium text-text">{money(micros, job.currency)}</span> for the {duration(Math.floor(ms / 1000) * 1000)} that it ran so far; the rest
       of what is held is released. The host has 10 seconds to stop it, and what it has written to its outputs is kept.
     </p>
   )

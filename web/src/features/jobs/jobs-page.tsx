@@ -24,7 +24,7 @@ export function JobsPage() {
   const jobs = query.useInfiniteQuery(
     'get',
     '/api/jobs',
-    { params: { query: { limit: page, ...(search.state ? { state: groups[search.state].states } : {}), ...(search.q ? { q: search.q } : {}) } } },
+    { params: { query: { limit: page, mine: true, ...(search.state ? { state: groups[search.state].states } : {}), ...(search.q ? { q: search.q } : {}) } } },
     { pageParamName: 'after', initialPageParam: null, getNextPageParam: (last: Schemas['JobList']) => last.next },
   )
   const items = jobs.data?.pages.flatMap((p) => p.items)

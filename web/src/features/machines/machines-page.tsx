@@ -15,7 +15,7 @@ const days = 30
 
 /** The machines that an account lends, and what they earn. */
 export function MachinesPage() {
-  const hosts = query.useQuery('get', '/api/hosts', { params: { query: { limit: 100 } } })
+  const hosts = query.useQuery('get', '/api/hosts', { params: { query: { limit: 100, mine: true } } })
   const earnings = query.useQuery('get', '/api/hosts/earnings', { params: { query: { days } } }, { refetchInterval: 30_000 })
   const [adding, setAdding] = useState(false)
   const [starting, setStarting] = useState(false)
