@@ -23,7 +23,7 @@ func (s *server) CreateEnrollmentToken(ctx context.Context, _ api.CreateEnrollme
 	if err != nil {
 		return nil, err
 	}
-	return api.CreateEnrollmentToken201JSONResponse{Token: token, ExpiresAt: expires}, nil
+	return api.CreateEnrollmentToken201JSONResponse{Token: token, ExpiresAt: expires, ExpiresInS: int64(hosts.EnrollmentTTL.Seconds())}, nil
 }
 
 // RegisterHost enrols a host that proves to hold its key.

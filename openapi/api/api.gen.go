@@ -981,6 +981,9 @@ type EnrollmentToken struct {
 	// ExpiresAt 15 minutes from now.
 	ExpiresAt time.Time `json:"expires_at"`
 
+	// ExpiresInS Seconds until then, for those whose clock differs from the server's (as `expires_in` of RFC 6749).
+	ExpiresInS int64 `json:"expires_in_s"`
+
 	// Token The token, `pgpu_enr_…`, good once. Only its hash is kept.
 	Token string `json:"token"`
 }

@@ -56,6 +56,7 @@ function TopUpForm({ missing, account, done }: { missing: number; account: Schem
     e.preventDefault()
     // A form may stand around the dialog, in the tree of components if not in the page.
     e.stopPropagation()
+    if (/\.\d{3,}$/.test(decimal(amount))) return setWrong('Enter an amount with two decimals at most.')
     const micros = Math.round(Number(decimal(amount)) * 100) * cent
     if (!(micros >= least && micros <= most)) {
       setWrong(noNumber(decimal(amount), `Enter an amount from ${money(least, currency)} to ${money(most, currency)}.`))

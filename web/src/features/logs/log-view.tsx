@@ -5,7 +5,7 @@ import { cells } from './cells'
 import type { Connection } from './feed'
 import type { Shown } from './layout'
 import { Chosen, Floating, Jump, Reconnecting, Refused } from './overlays'
-import { extend, parseRange } from './permalink'
+import { extend, parseRange, type Range } from './permalink'
 import { Row } from './row'
 import { save, textOf } from './save'
 import { from, Search } from './search'
@@ -49,7 +49,7 @@ export function LogView(props: LogViewProps) {
   const { full, toggle } = useFullScreen(root)
   const [times, setTimes] = useRemembered<Times>('times', ['off', 'relative', 'utc'], 'off')
   const [wrap, setWrap] = useRemembered<'on' | 'off'>('wrap', ['on', 'off'], 'off')
-  const [chosen, choose] = useChosen()
+  const [chosen, choose] = useChosen(props.attempt, props.attempts, props.onAttempt)
 
   const [query, setQuery] = useState({ text: '', caseSensitive: false })
   const [filter, setFilter] = useState(false)
@@ -84,15 +84,16 @@ export function LogView(props: LogViewProps) {
     if (filter && hits[from(hits, n)] !== n) setFilter(false)
     viewport.reveal(n, columns ? 0 : before, columns ? [0, 0] : cellsOf(store.line(n)?.text ?? '', search.pattern))
   }
+  const toChosen = useEffectEvent(() => {
+    const range = parseRange(location.hash)
+    if (range && (range.attempt ?? props.attempt) === props.attempt) viewport.reveal(range.from)
+  })
   useEffect(() => {
-    const show = () => {
-      const range = parseRange(location.hash)
-      if (range) viewport.reveal(range.from)
-    }
+    const show = () => toChosen()
     show()
     window.addEventListener('hashchange', show)
     return () => window.removeEventListener('hashchange', show)
-  }, [viewport])
+  }, [])
 
   const toRegion = () => root.current?.querySelector<HTMLElement>('[role=log]')?.focus()
   const stepTo = (by: 1 | -1) => {
@@ -258,7 +259,7 @@ export function LogView(props: LogViewProps) {
               It did not work: {failure}
             </p>
           )}
-          {chosen && <Chosen range={chosen} text={chosenText} onClear={() => choose(undefined)} />}
+          {chosen && <Chosen range={chosen} absent={absent(store, chosen)} text={chosenText} onClear={() => choose(undefined)} />}
         </Floating>
       </div>
 
@@ -276,6 +277,12 @@ export function LogView(props: LogViewProps) {
       </output>
     </section>
   )
+}
+
+/** Why nothing of a range can be shown. */
+function absent(store: LogStore, range: Range): string | undefined {
+  if (range.to <= store.dropped) return 'dropped from view: download the log'
+  return store.complete && range.from > store.last ? 'not in this log' : undefined
 }
 
 /** All lines, or those that a search found. */

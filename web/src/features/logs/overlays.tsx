@@ -50,12 +50,12 @@ export function Jump({ news, onJump }: { news: number; onJump: () => void }) {
 }
 
 /** What can be done with the lines that are chosen. */
-export function Chosen({ range, text, onClear }: { range: Range; text: () => string; onClear: () => void }) {
+export function Chosen({ range, absent, text, onClear }: { range: Range; absent: string | undefined; text: () => string; onClear: () => void }) {
   const one = range.from === range.to
   return (
     <div className={`${pill} gap-0.5 pr-1 pl-3.5`}>
-      <span className="num mr-1 whitespace-nowrap">{one ? `Line ${count(range.from)}` : `Lines ${count(range.from)}–${count(range.to)}`}</span>
-      <CopyTool icon={Copy} label={one ? 'Copy the line' : 'Copy the lines'} text={text} />
+      <span className="num mr-1 whitespace-nowrap">{one ? `Line ${count(range.from)}` : `Lines ${count(range.from)}–${count(range.to)}`}{absent && ` ${absent}`}</span>
+      {!absent && <CopyTool icon={Copy} label={one ? 'Copy the line' : 'Copy the lines'} text={text} />}
       <CopyTool icon={Link} label="Copy a link to it" text={() => linkTo(range)} />
       <Tool icon={X} label="Choose none" className="size-7 rounded-full" onClick={onClear} />
     </div>

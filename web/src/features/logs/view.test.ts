@@ -29,6 +29,8 @@ test.each([
   ['#L10-L20', { from: 10, to: 20 }],
   ['L20-10', { from: 10, to: 20 }],
   ['#l3', { from: 3, to: 3 }],
+  ['#A2-L10-L20', { attempt: 2, from: 10, to: 20 }],
+  ['#A2', undefined],
   ['#L0', undefined],
   ['#Lx', undefined],
   ['#files', undefined],
@@ -39,6 +41,7 @@ test('a range is written as it is read, and grows to what is chosen with it', ()
   for (const r of [
     { from: 7, to: 7 },
     { from: 10, to: 20 },
+    { attempt: 2, from: 10, to: 20 },
   ])
     expect(parseRange(formatRange(r))).toEqual(r)
   expect(extend(undefined, 5)).toEqual({ from: 5, to: 5 })

@@ -41,7 +41,7 @@ export function Enrol({ feeBps, done }: { feeBps: number | undefined; done: () =
   if (token.error) return <ErrorCard error={token.error} title="There is no token" retry={() => mutate({})} />
   return (
     <div className="mt-4 grid grid-cols-[minmax(0,1fr)] gap-4">
-      {token.data ? <Commands token={token.data} renew={() => mutate({})} /> : <Skeleton className="h-32 w-full" />}
+      {token.data ? <Commands key={token.data.token} token={token.data} renew={() => mutate({})} /> : <Skeleton className="h-32 w-full" />}
       <output className="flex items-center gap-2.5 rounded-lg bg-sunken p-3 text-sm">
         <LoaderCircle className="size-4 shrink-0 animate-spin text-muted [animation-duration:2s]" aria-hidden />
         Waiting for your machine…
@@ -51,7 +51,8 @@ export function Enrol({ feeBps, done }: { feeBps: number | undefined; done: () =
 }
 
 function Commands({ token, renew }: { token: Schemas['EnrollmentToken']; renew: () => void }) {
-  const left = (Date.parse(token.expires_at) - useNow()) / 1000
+  const [came] = useState(() => Date.now())
+  const left = token.expires_in_s - (useNow() - came) / 1000
   const lines = [
     `export PEERGPU_ENROLLMENT_TOKEN=${token.token}`,
     `peergpu-agent enroll --server ${location.origin}`,

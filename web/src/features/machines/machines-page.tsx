@@ -92,7 +92,7 @@ function EarningsCard({ earnings, broken }: { earnings: Schemas['Earnings'] | un
           const s = sum(n)
           return (
             <div key={label} className="px-4 py-3.5 sm:px-5">
-              <dt className="text-[13px] text-muted">Earned {label === 'Today' ? 'today' : `in ${label}`}</dt>
+              <dt className="text-[13px] text-muted">Earned {label === 'Today' ? 'today (UTC)' : `in ${label}`}</dt>
               <dd className="min-h-12">
                 {earnings ? (
                   <>

@@ -15,12 +15,13 @@ const mostTags = 12
 /** The filters; the URL has them, and the facets say what each would give. */
 export function Filters({ search, facets }: { search: MarketSearch; facets: Schemas['Facets'] | undefined }) {
   const navigate = route.useNavigate()
-  const set = (change: Partial<Record<keyof MarketSearch, unknown>>) =>
-    void navigate({ search: (s) => readMarketSearch({ ...s, ...change }), replace: true })
+  // Back takes back what was chosen; what is being typed is one step.
+  const set = (change: Partial<Record<keyof MarketSearch, unknown>>, replace = false) =>
+    void navigate({ search: (s) => readMarketSearch({ ...s, ...change }), replace })
   return (
     <search aria-label="Filters" className="grid gap-4">
       <Field label="Search">
-        <Typed type="search" placeholder="model, host, tag" value={search.q ?? ''} onRest={(q) => set({ q })} />
+        <Typed type="search" placeholder="model, host, tag" value={search.q ?? ''} onRest={(q) => set({ q }, search.q !== undefined)} />
       </Field>
       <Choice label="Model" any="Any" value={search.model} options={choices(facets?.gpu_model, search.model, (m) => m.replace(/^NVIDIA (GeForce )?/, ''))} onChange={(model) => set({ model })} />
       <Choice
@@ -41,7 +42,7 @@ export function Filters({ search, facets }: { search: MarketSearch; facets: Sche
         label="Highest price"
         hint={priceRange(facets)}
       >
-        <Typed inputMode="decimal" placeholder="any" value={search.price === undefined ? '' : String(search.price)} onRest={(price) => set({ price: price.replace(',', '.') })} />
+        <Typed inputMode="decimal" placeholder="any" value={search.price === undefined ? '' : String(search.price)} onRest={(price) => set({ price: price.replace(',', '.') }, search.price !== undefined)} />
       </Field>
       <Choice label="Region" any="Any" value={search.region} options={choices(facets?.region, search.region)} onChange={(region) => set({ region })} />
       <Choice label="Isolation, at least" any="Any" value={search.isolation} options={choices(facets?.isolation, search.isolation)} onChange={(isolation) => set({ isolation })} />

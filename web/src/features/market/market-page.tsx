@@ -107,7 +107,7 @@ function SortBy({ search }: { search: MarketSearch }) {
       aria-label="Sort by"
       className="w-44"
       value={search.sort ?? 'price'}
-      onChange={(e) => void navigate({ search: { ...search, sort: e.target.value === 'price' ? undefined : (e.target.value as Sort) }, replace: true })}
+      onChange={(e) => void navigate({ search: { ...search, sort: e.target.value === 'price' ? undefined : (e.target.value as Sort) } })}
     >
       {Object.entries(sorts).map(([value, label]) => (
         <option key={value} value={value}>

@@ -60,6 +60,13 @@ export function JobForm({ initial, pinned, earlier, example }: { initial: Values
     }
   }, [])
 
+  useEffect(() => {
+    if (!busy) return
+    const stay = (e: BeforeUnloadEvent) => e.preventDefault()
+    window.addEventListener('beforeunload', stay)
+    return () => window.removeEventListener('beforeunload', stay)
+  }, [busy])
+
   const clear = (field: Name) => setShown((s) => ({ ...s, [field]: undefined }))
   const set = <K extends keyof Values>(field: K, value: Values[K]) => {
     setValues((v) => ({ ...v, [field]: value }))
@@ -139,7 +146,7 @@ export function JobForm({ initial, pinned, earlier, example }: { initial: Values
   return (
     <>
       <form ref={form} noValidate onSubmit={(e) => void submit(e)} className="grid items-start gap-5 lg:grid-cols-[minmax(0,1fr)_21rem]">
-        <div className="grid min-w-0 grid-cols-[minmax(0,1fr)] gap-5">
+        <fieldset disabled={busy} className="grid min-w-0 grid-cols-[minmax(0,1fr)] gap-5">
           <Card>
             <CardHeader title="What runs" />
             <CardBody className="grid gap-5">
@@ -236,7 +243,7 @@ export function JobForm({ initial, pinned, earlier, example }: { initial: Values
             </CardBody>
           </Card>
           <CurlPanel body={earlier ? withoutSource(body) : body} kind={!earlier && values.source === 'bundle' ? 'bundle' : 'json'} path={earlier ? `/api/jobs/${earlier.id}/rerun` : '/api/jobs'} file={bundle?.file.name} />
-        </div>
+        </fieldset>
 
         <aside aria-label="Estimate" className="grid gap-4 lg:sticky lg:top-20">
           <Card>

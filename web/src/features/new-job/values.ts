@@ -111,12 +111,12 @@ export function toRequest(v: Values): { body: Body; problems: Problems } {
   else if (tags.length > 0) needs.tags = [...new Set(tags)]
   if (v.verified) needs.verified = true
   if (v.isolation) needs.isolation = v.isolation
-  set(needs, 'max_price_micros', number('maxPrice', 1_000_000, 0, 10_000, false))
+  set(needs, 'max_price_micros', number('maxPrice', 1_000_000, 0.000001, 10_000, false))
   body.needs = needs as Schemas['JobNeeds'] // absent fields have defaults
 
   const limits: Partial<Schemas['JobLimits']> = {}
   set(limits, 'max_runtime_s', number('minutes', 60, 0.02, 43_200, false))
-  set(limits, 'max_cost_micros', number('maxCost', 1_000_000, 0, 1_000_000, false))
+  set(limits, 'max_cost_micros', number('maxCost', 1_000_000, 0.000001, 1_000_000, false))
   set(limits, 'max_wait_s', number('waitHours', 3600, 0.001, 168, false))
   body.limits = limits as Schemas['JobLimits']
   if (v.host) body.host_id = v.host
