@@ -90,6 +90,20 @@ test('a running job is followed: its log grows, its cost ticks, and it is cancel
   assert.ok(billed.amount_micros > 0)
 })
 
+test('a link to lines names their attempt, and says where they are not', async (t) => {
+  const page = await visit(t, `/jobs/${done.id}`, { as: ada })
+  await page.getByText('Complete').waitFor()
+  await page.goto(`/jobs/${done.id}#L12-L14`)
+  await page.getByText('Lines 12–14').waitFor()
+  await page.locator('[data-n="16"]').click()
+  await page.getByText('Line 16', { exact: true }).waitFor()
+  assert.equal(new URL(page.url()).hash, '#A1-L16')
+  await page.reload()
+  await page.getByText('Line 16', { exact: true }).waitFor()
+  await page.goto(`/jobs/${done.id}#A1-L999`)
+  await page.getByText('Line 999 not in this log').waitFor()
+})
+
 test('a result is downloaded as it was made', async (t) => {
   const page = await visit(t, `/jobs/${done.id}?tab=results`, { as: ada })
   const { items } = await ask(url, 'GET', `/api/jobs/${done.id}/artifacts`, ada.token)

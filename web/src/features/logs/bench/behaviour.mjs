@@ -89,14 +89,14 @@ const cases = {
     assert.ok(Math.abs(middle - 500) < 3, `line ${middle} is in the middle`)
     await page.getByText('Lines 500–502').waitFor()
     await page.locator('[data-n="505"]').click()
-    assert.equal(new URL(page.url()).hash, '#L505')
+    assert.equal(new URL(page.url()).hash, '#A1-L505')
     await page.locator('[data-n="498"]').click({ modifiers: ['Shift'] })
-    assert.equal(new URL(page.url()).hash, '#L498-L505')
+    assert.equal(new URL(page.url()).hash, '#A1-L498-L505')
     await page.getByRole('searchbox').fill('#L20')
     await page.keyboard.press('Enter')
     await frame(page)
     assert.ok((await visible(page)).includes(20))
-    assert.equal(new URL(page.url()).hash, '#L20')
+    assert.equal(new URL(page.url()).hash, '#A1-L20')
   },
 
   async 'lines that are dropped move nothing'(page) {
