@@ -26,7 +26,8 @@ func TestMain(m *testing.M) {
 type job struct {
 	ID, State, Reason string
 	Attempt           int
-	CostMicros        int64 `json:"cost_micros"`
+	CostMicros        int64     `json:"cost_micros"`
+	QueuedAt          time.Time `json:"queued_at"` // the latest time
 	Log               struct{ Bytes int64 }
 }
 

@@ -167,11 +167,18 @@ func TestTheWatchdogKillsASandboxWithTheTimeThatIsItsOwn(t *testing.T) {
 	u.Await(id, func(j job) bool { return j.Log.Bytes > 0 })
 	require.NotEmpty(t, testkit.Processes(mark))
 	require.NoError(t, box.Signal(syscall.SIGSTOP))
-	require.Eventually(t, func() bool { return len(testkit.Processes(mark)) == 0 }, 20*time.Second, 5*time.Millisecond)
-	j := u.Job(id)
-	assert.Equal(t, "running", j.State, "the server did not give it away before")
+	var alive time.Time
+	require.Eventually(t, func() bool {
+		now := time.Now()
+		if len(testkit.Processes(mark)) == 0 {
+			return true
+		}
+		alive = now
+		return false
+	}, 20*time.Second, 5*time.Millisecond)
+	j := u.Await(id, func(j job) bool { return j.State == "queued" })
 	assert.Equal(t, 1, j.Attempt)
-	u.Await(id, func(j job) bool { return j.State == "queued" })
+	assert.True(t, j.QueuedAt.After(alive), "the server gave it away at %s, while it ran, at %s", j.QueuedAt, alive)
 	require.NoError(t, box.Signal(syscall.SIGCONT))
 	u.Await(id, func(j job) bool { return j.Attempt == 2 && j.State == "running" })
 	u.Call(http.MethodPost, "/api/jobs/"+id+"/cancel", nil, nil)
