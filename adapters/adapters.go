@@ -22,6 +22,7 @@ import (
 	"github.com/peergpu/peergpu/adapters/gateway"
 	"github.com/peergpu/peergpu/adapters/josetokens"
 	"github.com/peergpu/peergpu/adapters/memory"
+	"github.com/peergpu/peergpu/adapters/registries"
 	"github.com/peergpu/peergpu/adapters/stripepay"
 	"github.com/peergpu/peergpu/adapters/system"
 	"github.com/peergpu/peergpu/application/billing"
@@ -37,7 +38,7 @@ func Ports(c Config, log *slog.Logger) fx.Option {
 		fx.Supply(c, c.jobs(), c.hosts(), c.identity(), c.billing()),
 		fx.Provide(
 			func() *slog.Logger { return log },
-			keys, openStorage, newSystem, newSecurity, newBlobs, newBus, newLive, newBridge, newGateway, newServer,
+			keys, openStorage, newSystem, newSecurity, newBlobs, newBus, newLive, newBridge, newImages, newGateway, newServer,
 			func(h *hosts.Service) ports.Offers { return bridge.Offers{Hosts: h} },
 			func(b *billing.Service) ports.Funds { return bridge.Funds{Service: b} },
 		),
@@ -207,6 +208,8 @@ type bridges struct {
 	Endings   ports.Endings
 	Bundles   ports.Bundles
 }
+
+func newImages(c Config) ports.Images { return registries.NewResolver(c.images) }
 
 func newBridge(c Config, store ports.Jobs, blobs ports.Blobs) bridges {
 	limits := bundle.DefaultLimits()

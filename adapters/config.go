@@ -51,7 +51,7 @@ type Config struct {
 	ArtifactFiles int   `env:"PEERGPU_ARTIFACT_FILES" envDefault:"10000" doc:"result files of one attempt"`
 	JobPIDs       int   `env:"PEERGPU_JOB_PIDS" envDefault:"512" doc:"processes and threads of one job"`
 
-	Registries []string `env:"PEERGPU_REGISTRIES" doc:"registries that container images may come from beside the well-known public ones, by commas: host or host:port, IP addresses too; hosts call them, so name none that the jobs of strangers should not reach"`
+	Registries []string `env:"PEERGPU_REGISTRIES" doc:"registries that container images may come from beside the well-known public ones, by commas: host or host:port, IP addresses too, with http:// before those without TLS; hosts call them, so name none that the jobs of strangers should not reach"`
 
 	OrphanAge time.Duration `env:"PEERGPU_ORPHAN_AGE" envDefault:"12h" doc:"age at which files that no job needs are removed, such as an upload that came too late; at the latest a quarter of it later they are gone; 10m to 720h"`
 

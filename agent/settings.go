@@ -100,7 +100,7 @@ trusted: false
 
 # What this machine gives. The server can only tighten it. 0 is no limit.
 policy:
-  kinds: [command, bundle]
+  kinds: [command, bundle, image]   # image: with the runtime docker
   networks: [none]
   max_runtime: 24h
   # max_memory_mb: 0

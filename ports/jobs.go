@@ -136,6 +136,17 @@ type Bundles interface {
 	Check(ctx context.Context, blobKey string) error
 }
 
+// Images knows what container images there are.
+type Images interface {
+	// Resolve pins an image: it gives the whole reference and the digest of what it means
+	// now. A tag that is pushed again means the new image from then on, and one that was
+	// pinned already stays what it is. An image that does not exist, or is not public, is
+	// Invalid image_not_found. A registry that does not answer, or says nothing that makes
+	// sense, is Unavailable registry_unavailable, unless the image is named by its digest: that
+	// is pinned already.
+	Resolve(ctx context.Context, image string) (jobs.PinnedImage, error)
+}
+
 // Funds is money as jobs sees it.
 type Funds interface {
 	// Hold sets the amount aside for the job and gives what is held. Too little credit is

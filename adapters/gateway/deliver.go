@@ -200,6 +200,9 @@ func (s *session) manifest(o jobs.Order) *wire.ManifestClaims {
 	if spec.Source.Kind == domainjobs.SourceImage {
 		m.Kind = "image"
 	}
+	if spec.Pinned.Digest != "" {
+		m.Image = &wire.ManifestImage{Ref: spec.Pinned.Ref, Digest: spec.Pinned.Digest, Platform: "linux"}
+	}
 	if o.Bundle != nil {
 		m.Kind = "bundle"
 		m.Bundle = &wire.ManifestBundle{URL: o.Bundle.URL, Size: o.Job.Bundle.Size, SHA256: o.Job.Bundle.SHA256}

@@ -27,7 +27,7 @@ func jobJSON(v jobs.View) api.Job {
 		Currency: v.Currency, Payment: paymentJSON(v.Snapshot),
 		Artifacts: api.JobArtifacts{Count: v.ArtifactCount, Bytes: v.ArtifactBytes}, Log: api.JobLog{Bytes: v.LogBytes},
 		RerunOf: v.RerunOf.Prefixed("job"), Origin: v.Origin.Prefixed("job"), Version: v.RunVersion,
-		Source: sourceJSON(v.Snapshot), Command: orEmpty(spec.Command), Image: spec.Image,
+		Source: sourceJSON(v.Snapshot), Command: orEmpty(spec.Command), Image: spec.Image, ImageDigest: spec.Pinned.Digest,
 		Env:    mapped(spec.Env, func(e domainjobs.EnvVar) api.ShownEnvVar { return envJSON(v, e) }),
 		Inputs: mapped(spec.Inputs, func(i domainjobs.Input) api.JobInput { return api.JobInput{From: i.From, Path: i.Path} }),
 		Needs:  needsJSON(spec.Needs), Network: api.JobNetwork{Mode: api.NetworkMode(spec.Network.Mode), Allow: spec.Network.Allow},

@@ -1,6 +1,6 @@
-// Package registries knows where container images may come from. A host's runtime
-// fetches what a job names: without a list, a job could make it call addresses in its
-// owner's network.
+// Package registries knows where container images may come from, and asks what they are.
+// A host's runtime fetches what a job names: without a list, a job could make it call
+// addresses in its owner's network.
 package registries
 
 import (
@@ -21,21 +21,25 @@ var WellKnown = []string{
 }
 
 // List is the registries that an installation allows. Its zero value is WellKnown alone.
-type List struct{ own []string }
+type List struct {
+	own      []string
+	insecure map[string]bool // those of them without TLS
+}
 
 // entry is a registry of the operator: a name or address, and a port if it is not 443.
 var entry = regexp.MustCompile(`^([a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\])(:[1-9][0-9]{0,4})?$`)
 
-// New adds the operator's own registries, each host or host:port. These may be IP
-// addresses and have any port.
+// New adds the operator's own registries, each host or host:port, with http:// before it
+// where it has no TLS. These may be IP addresses and have any port.
 func New(own ...string) (List, error) {
-	var l List
+	l := List{insecure: map[string]bool{}}
 	for _, e := range own {
-		e = strings.ToLower(strings.TrimSpace(e))
+		e, plain := strings.CutPrefix(strings.ToLower(strings.TrimSpace(e)), "http://")
 		if !entry.MatchString(e) {
-			return l, fmt.Errorf("%q is no registry: give host or host:port, such as registry.example.org:5000", e)
+			return l, fmt.Errorf("%q is no registry: give host or host:port, such as registry.example.org:5000, with http:// before it if it has no TLS", e)
 		}
-		l.own = append(l.own, strings.TrimSuffix(e, ":443"))
+		e = strings.TrimSuffix(e, ":443")
+		l.own, l.insecure[e] = append(l.own, e), plain
 	}
 	return l, nil
 }

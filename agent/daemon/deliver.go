@@ -38,6 +38,9 @@ func (a *attempt) prepare(ctx context.Context) (Task, *wire.Exit) {
 	})
 	if err != nil {
 		a.log.Error("the job cannot be prepared", "error", err)
+		if errors.Is(err, ErrFetch) {
+			return task, &wire.Exit{Reason: wire.ReasonFetchFailed, Detail: "the image " + task.Image + " could not be fetched"}
+		}
 		return task, &wire.Exit{Reason: wire.ReasonHostError, Detail: "the host could not prepare the job"}
 	}
 	return task, nil

@@ -12,7 +12,7 @@ import (
 // Policy is what the owner of this machine allows. The server can only tighten it. A
 // zero limit is no limit.
 type Policy struct {
-	Kinds          []string // command, bundle, image; empty: command and bundle
+	Kinds          []string // command, bundle, image; empty: all
 	Networks       []string // none, proxy, full; empty: none
 	MaxRuntime     time.Duration
 	MaxMemoryMB    int64
@@ -25,7 +25,7 @@ type Policy struct {
 // withDefaults fills in what the owner left open.
 func (p Policy) withDefaults() Policy {
 	if len(p.Kinds) == 0 {
-		p.Kinds = []string{string(wire.ManifestClaimsKindCommand), string(wire.ManifestClaimsKindBundle)}
+		p.Kinds = []string{string(wire.ManifestClaimsKindCommand), string(wire.ManifestClaimsKindBundle), string(wire.ManifestClaimsKindImage)}
 	}
 	if len(p.Networks) == 0 {
 		p.Networks = []string{string(wire.ManifestNetworkModeNone)}

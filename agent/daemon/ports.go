@@ -15,6 +15,10 @@ import (
 // and left nothing to collect.
 var ErrGone = errors.New("the attempt is gone")
 
+// ErrFetch is the answer of Prepare when something of the job's could not be had from
+// elsewhere, such as its image.
+var ErrFetch = errors.New("it could not be fetched")
+
 // Runtime runs jobs on this machine. Its methods may be called concurrently.
 type Runtime interface {
 	// Info says what kind of runtime this is, without looking at the machine.
@@ -29,7 +33,7 @@ type Runtime interface {
 	// job, copies what cannot be mounted. Nothing of it is billed. Progress
 	// may be nil; when given it is called with growing Done, from one
 	// goroutine at a time, and not after Prepare returned. Cancelling ctx
-	// stops Prepare. Preparing twice is harmless.
+	// stops Prepare. Preparing twice is harmless. What cannot be fetched is an ErrFetch.
 	Prepare(ctx context.Context, task Task, progress func(Progress)) error
 
 	// Start starts the task's command. An error is the host's fault and

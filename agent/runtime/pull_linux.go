@@ -24,15 +24,15 @@ func (d *Docker) pull(ctx context.Context, ref string, progress func(daemon.Prog
 		return err
 	}
 	if strings.HasPrefix(ref, "sha256:") {
-		return fmt.Errorf("the image %s is not on this machine, and an id cannot be fetched", ref)
+		return fmt.Errorf("the image %s is not on this machine, and an id names no registry: %w", ref, daemon.ErrFetch)
 	}
 	answer, err := d.api.ImagePull(ctx, ref, image.PullOptions{})
 	if err != nil {
-		return fmt.Errorf("pull %s: %w", ref, err)
+		return fmt.Errorf("pull %s: %w: %w", ref, daemon.ErrFetch, err)
 	}
 	defer answer.Close()
 	if err := followPull(answer, progress); err != nil {
-		return fmt.Errorf("pull %s: %w", ref, err)
+		return fmt.Errorf("pull %s: %w: %w", ref, daemon.ErrFetch, err)
 	}
 	return nil
 }

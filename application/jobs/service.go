@@ -45,6 +45,7 @@ type Deps struct {
 	Funds     ports.Funds
 	Channels  ports.Channels
 	Live      ports.Live
+	Images    ports.Images
 	Vault     ports.Vault
 	Users     ports.Users
 	Log       *slog.Logger

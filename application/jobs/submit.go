@@ -53,6 +53,9 @@ func (s *Service) create(ctx context.Context, who domain.Actor, sub Submission, 
 	if err := s.check(sub.Spec.WithDefaults()); err != nil {
 		return Submitted{}, err
 	}
+	if err := s.pin(ctx, &sub.Spec, rerun); err != nil {
+		return Submitted{}, err
+	}
 	now := s.Clock.Now()
 	draft := jobs.Draft{
 		ID: s.IDs.New(), Renter: who.User, Spec: sub.Spec, Currency: s.settings.Currency,
@@ -148,6 +151,33 @@ func (s *Service) check(spec jobs.Spec) error {
 		}
 	}
 	return wrong.Err("invalid_job", "the job cannot run as described")
+}
+
+// pin finds out what the image that a job names is now. A job that is run again with the
+// same name has the image of the run before.
+func (s *Service) pin(ctx context.Context, spec *jobs.Spec, rerun *jobs.Snapshot) error {
+	spec.Pinned = jobs.PinnedImage{}
+	named := spec.Named()
+	if named == "" {
+		return nil
+	}
+	if rerun != nil && rerun.Spec.Named() == named && rerun.Spec.Pinned.Digest != "" {
+		spec.Pinned = rerun.Spec.Pinned
+		return nil
+	}
+	pinned, err := s.Images.Resolve(ctx, named)
+	var refused *domain.Error
+	if errors.As(err, &refused) && refused.Kind == domain.KindInvalid {
+		var wrong domain.Problems
+		at := "/image"
+		if spec.Source.Kind == jobs.SourceImage {
+			at = "/source/image"
+		}
+		wrong.Add(at, refused.Code, refused.Detail)
+		return wrong.Err("invalid_job", "the job cannot run as described")
+	}
+	spec.Pinned = pinned
+	return err
 }
 
 // added is a job as Jobs.Add stored it.

@@ -421,29 +421,3 @@ func TestUploadedTwiceAtOnceIsQueuedOnce(t *testing.T) {
 		assert.Len(t, h.Orders(), 1)
 	})
 }
-
-func TestAnImageComesFromARegistryThatIsAllowed(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		m := market.Open(t, market.Options{})
-		ada := m.Person("ada", 100*market.Dollar)
-		spec := patient()
-		spec.Source = domainjobs.Source{Kind: domainjobs.SourceImage, Image: "192.168.1.1:5000/x"}
-		spec.Image, spec.Limits.MaxRuntime = "Not an image", -1
-		_, submitted := m.Jobs.Submit(t.Context(), ada, submission(spec))
-		_, estimated := m.Jobs.Estimate(t.Context(), ada, spec)
-		for _, err := range []error{submitted, estimated} {
-			var refused *domain.Error
-			require.ErrorAs(t, err, &refused)
-			assert.Equal(t, "invalid_job", refused.Code)
-			var got []string
-			for _, f := range refused.Fields {
-				got = append(got, f.Pointer+" "+f.Code)
-			}
-			assert.Equal(t, []string{"/limits/max_runtime_s out_of_range", "/source/image registry_not_allowed", "/image invalid_image"}, got)
-		}
-		spec = patient()
-		spec.Source = domainjobs.Source{Kind: domainjobs.SourceImage, Image: "ghcr.io/ada/train:1"}
-		_, err := m.Jobs.Submit(t.Context(), ada, submission(spec))
-		assert.NoError(t, err)
-	})
-}

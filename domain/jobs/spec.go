@@ -14,12 +14,13 @@ import (
 
 // Spec is what a renter asked for; it never changes after the submit.
 type Spec struct {
-	Name       string   // shown in lists; at most 100 characters
-	Source     Source   // where the code comes from
-	Command    []string // argv, never a shell string
-	Env        []EnvVar // names only: the values are sealed, see Snapshot.SealedEnv
-	Image      string   // what a bundle runs in; empty: the installation's default
-	Inputs     []Input  // mounted read-only
+	Name       string      // shown in lists; at most 100 characters
+	Source     Source      // where the code comes from
+	Command    []string    // argv, never a shell string
+	Env        []EnvVar    // names only: the values are sealed, see Snapshot.SealedEnv
+	Image      string      // what a bundle runs in; empty: the installation's default
+	Pinned     PinnedImage // what the image that it names was at the submit
+	Inputs     []Input     // mounted read-only
 	Needs      Needs
 	Network    Network
 	HostPin    domain.ID // only this host; zero: any
@@ -28,6 +29,20 @@ type Spec struct {
 	Checkpoint string   // a folder below the working folder, kept across attempts
 	Funding    Funding
 	Public     *Public // publish the result as a model when it succeeds
+}
+
+// PinnedImage is an image that cannot become another one.
+type PinnedImage struct {
+	Ref    string // registry, repository and tag, for people
+	Digest string // of its manifest: sha256:…; empty: not known
+}
+
+// Named is the image that the renter named, of a bundle or as the source; empty: none.
+func (s Spec) Named() string {
+	if s.Source.Kind == SourceImage {
+		return s.Source.Image
+	}
+	return s.Image
 }
 
 // SourceKind tells what a job's code is.

@@ -1527,6 +1527,9 @@ type Job struct {
 	// Image The image that a bundle runs in. Absent: the installation's default.
 	Image string `json:"image,omitempty,omitzero"`
 
+	// ImageDigest What the image that it names was at the submit, and what is run: the digest of its manifest. Absent without an image.
+	ImageDigest string `json:"image_digest,omitempty,omitzero"`
+
 	// Inputs What is mounted read-only. Not offered yet: none can be given.
 	Inputs []JobInput `json:"inputs"`
 

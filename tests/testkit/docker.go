@@ -80,3 +80,14 @@ var builtEntry = sync.OnceValues(func() (string, error) {
 	}
 	return path, os.Rename(own, path)
 })
+
+// Registry returns the address of a registry of container images, host:port without TLS,
+// that is the test's own. An engine, if one is named, reaches it there, too.
+func Registry(t testing.TB, engine string) string {
+	t.Helper()
+	Need(t, servers.ImageRegistry)
+	r, err := servers.StartRegistry(context.WithoutCancel(t.Context()), engine)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, r.Stop()) })
+	return r.Host
+}

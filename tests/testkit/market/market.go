@@ -64,6 +64,7 @@ type Market struct {
 	Bus      *Bus
 	Live     *memory.Live
 	Channels *Channels
+	Images   memory.Images // that jobs may name
 	Tokens   *josetokens.Tokens
 	// Manifests signs what agents obey.
 	Manifests *josetokens.Manifests
@@ -157,7 +158,7 @@ func (m *Market) begin() {
 		Clock: m.Clock, IDs: ids, Jobs: m.Store.Jobs(), Logs: m.Store.Logs(), Artifacts: m.Store.Artifacts(),
 		Blobs: m.Blobs, BlobIndex: m.Blobs,
 		Bundles: bridge.Bundles{Blobs: m.Blobs, Limits: bundle.DefaultLimits()}, Offers: bridge.Offers{Hosts: m.Hosts},
-		Funds: bridge.Funds{Service: m.Billing}, Channels: m.Channels, Live: m.Live, Vault: vault,
+		Funds: bridge.Funds{Service: m.Billing}, Channels: m.Channels, Live: m.Live, Vault: vault, Images: &m.Images,
 		Users: m.Store.Users(), Log: log,
 	}
 	call(m.options.JobDeps, &deps)

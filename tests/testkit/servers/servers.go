@@ -30,16 +30,19 @@ type Need struct {
 
 // The needs of today's tests.
 var (
-	PostgreSQL   = Need{Name: "postgres", Packages: []string{"postgresql"}, Probe: probePostgres}
-	Bubblewrap   = Need{Name: "bubblewrap", Packages: []string{"bubblewrap"}, Probe: probeBubblewrap}
-	Python       = Need{Name: "python3", Packages: []string{"python3"}, Probe: probePython}
-	Chromium     = Need{Name: "chromium", Packages: []string{"chromium", "fonts-liberation"}, Probe: probeChromium}
-	DockerEngine = Need{Name: "docker", Packages: []string{"docker.io", "iptables", "iproute2", "busybox-static"}, Probe: probeDocker}
-	WebApp       = Need{Name: "webapp", By: "make web (with Node.js 20.19 or newer)", Probe: probeWebApp}
+	PostgreSQL    = Need{Name: "postgres", Packages: []string{"postgresql"}, Probe: probePostgres}
+	Bubblewrap    = Need{Name: "bubblewrap", Packages: []string{"bubblewrap"}, Probe: probeBubblewrap}
+	Python        = Need{Name: "python3", Packages: []string{"python3"}, Probe: probePython}
+	Chromium      = Need{Name: "chromium", Packages: []string{"chromium", "fonts-liberation"}, Probe: probeChromium}
+	DockerEngine  = Need{Name: "docker", Packages: []string{"docker.io", "iptables", "iproute2", "busybox-static"}, Probe: probeDocker}
+	ImageRegistry = Need{Name: "registry", Packages: []string{"docker-registry"}, Probe: probeRegistry}
+	WebApp        = Need{Name: "webapp", By: "make web (with Node.js 20.19 or newer)", Probe: probeWebApp}
 )
 
 // All returns every need, in the order in which the runner reports them.
-func All() []Need { return []Need{PostgreSQL, Bubblewrap, Python, DockerEngine, Chromium, WebApp} }
+func All() []Need {
+	return []Need{PostgreSQL, Bubblewrap, Python, DockerEngine, ImageRegistry, Chromium, WebApp}
+}
 
 // Required reports whether tests that lack the need have to fail instead of
 // being skipped: REQUIRE names it, or this is CI, where nothing may be skipped.

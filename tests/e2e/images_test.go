@@ -1,0 +1,105 @@
+package e2e
+
+import (
+	"crypto/rand"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/peergpu/peergpu/tests/testkit"
+	"github.com/peergpu/peergpu/tests/testkit/invariants"
+)
+
+// pushed builds an image on an engine, pushes it and takes it from the engine again, so that it
+// has to be pulled. It answers the digest.
+func pushed(t *testing.T, host, base, ref string, lines ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	payload := make([]byte, 3<<20)
+	_, _ = rand.Read(payload)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "payload"), payload, 0o644))
+	file := strings.Join(append([]string{"FROM " + base, "COPY payload /payload"}, lines...), "\n")
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(file), 0o644))
+	docker := func(args ...string) string {
+		cmd := exec.Command("docker", append([]string{"--host", host}, args...)...)
+		cmd.Env = append(os.Environ(), "DOCKER_BUILDKIT=0")
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, "docker %v: %s", args, out)
+		return string(out)
+	}
+	docker("build", "-t", ref, dir)
+	said := docker("push", ref)
+	docker("rmi", ref)
+	_, digest, found := strings.Cut(said, "digest: ")
+	require.True(t, found, said)
+	return strings.Fields(digest)[0]
+}
+
+func TestImageJobsRunWhatTheRegistryHasByDigest(t *testing.T) {
+	t.Parallel()
+	host, base := testkit.Docker(t)
+	registry := testkit.Registry(t, host)
+	ref := registry + "/ada/train:1"
+	digest := pushed(t, host, base, ref, `ENV GREETING=hello LD_PRELOAD=/lib/malloc.so`, `WORKDIR /srv`, `CMD ["sh", "-c", "echo $GREETING from the image; pwd; echo preload $LD_PRELOAD"]`)
+
+	c := NewCluster(t, "", "PEERGPU_REGISTRIES=http://"+registry)
+	c.Start()
+	u := c.User("ada")
+	u.Call(http.MethodPost, "/api/billing/top-ups", map[string]any{"amount_micros": 100_000_000}, nil)
+	c.Agent(u, "box", "docker", 2, fmt.Sprintf("docker: {host: %q, image: %q}", host, base))
+
+	limits := map[string]any{"max_runtime_s": 60, "max_cost_micros": 1_000_000}
+	image := func(ref string) map[string]any { return map[string]any{"kind": "image", "image": ref} }
+	for name, want := range map[string]struct {
+		draft         map[string]any
+		state, reason string
+		log           string
+	}{
+		"its own command":       {draft: map[string]any{"source": image(ref)}, state: "succeeded", log: "hello from the image\n/srv\npreload /lib/malloc.so\n"},
+		"another command":       {draft: map[string]any{"source": image(ref), "command": []string{"wc", "-c", "/payload"}}, state: "succeeded", log: "3145728 /payload\n"},
+		"by its digest":         {draft: map[string]any{"source": image(registry + "/ada/train@" + digest), "command": []string{"echo", "well"}}, state: "succeeded", log: "well\n"},
+		"under a command":       {draft: map[string]any{"image": ref, "command": []string{"wc", "-c", "/payload"}}, state: "succeeded", log: "3145728 /payload\n"},
+		"without the command":   {draft: map[string]any{"source": image(ref), "command": []string{"python3"}}, state: "failed", reason: "command_not_found"},
+		"a job that writes too": {draft: map[string]any{"source": image(ref), "command": []string{"sh", "-c", "mkdir -p outputs && echo 1 >outputs/a; touch /x 2>/dev/null || echo read-only"}}, state: "succeeded", log: "read-only\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			draft := map[string]any{"name": name, "limits": limits}
+			for k, v := range want.draft {
+				draft[k] = v
+			}
+			var submitted struct {
+				ID     string
+				Digest string `json:"image_digest"`
+			}
+			u.Call(http.MethodPost, "/api/jobs", draft, &submitted)
+			assert.Equal(t, digest, submitted.Digest)
+			j := u.Await(submitted.ID, job.over)
+			assert.Equal(t, want.state, j.State, j.Reason)
+			assert.Equal(t, want.reason, j.Reason)
+			if want.log != "" {
+				assert.Equal(t, want.log, u.log(submitted.ID))
+			}
+			if want.reason != "" {
+				assert.Zero(t, j.CostMicros)
+			}
+		})
+	}
+	for what, source := range map[string]map[string]any{
+		"image_not_found":      image(registry + "/ada/train:2"),
+		"registry_not_allowed": image("evil.example.org/ada/train:1"),
+		"invalid_image":        image("ada train"),
+	} {
+		status, body := u.Try(http.MethodPost, "/api/jobs", map[string]any{"source": source, "limits": limits})
+		assert.Equal(t, http.StatusUnprocessableEntity, status, "%s", body)
+		assert.Contains(t, string(body), what)
+	}
+	require.Zero(t, c.Stop())
+	c.Sound(invariants.World{Swept: invariants.Later})
+}

@@ -1,0 +1,116 @@
+package servers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Registry is a registry of container images on a free port of 127.0.0.1, without TLS. Its
+// data goes when it stops.
+type Registry struct {
+	Host string // host:port
+
+	dir     string
+	serving []*process
+}
+
+const registryConfig = `version: 0.1
+log: {level: warn, accesslog: {disabled: true}}
+storage:
+  filesystem: {rootdirectory: %s}
+  delete: {enabled: true}
+http: {addr: %s}
+`
+
+// StartRegistry starts a registry and returns once it answers. With an engine, which has a
+// network of its own, it answers there at the same address, too. It ends with the calling
+// process.
+func StartRegistry(ctx context.Context, engine string) (*Registry, error) {
+	dir, err := os.MkdirTemp("", "peergpu-registry-")
+	if err != nil {
+		return nil, err
+	}
+	r := &Registry{dir: dir}
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err == nil {
+		r.Host = free.Addr().String()
+		err = free.Close()
+	}
+	if err == nil {
+		err = os.WriteFile(r.config(), fmt.Appendf(nil, registryConfig, filepath.Join(dir, "data"), r.Host), 0o600)
+	}
+	if err == nil {
+		err = r.serve("docker-registry", "serve", r.config())
+	}
+	if err == nil && engine != "" {
+		var pid []byte
+		pid, err = os.ReadFile(filepath.Join(filepath.Dir(strings.TrimPrefix(engine, "unix://")), "pid"))
+		if err == nil {
+			err = r.serve("nsenter", "--target", strings.TrimSpace(string(pid)), "--net", "docker-registry", "serve", r.config())
+		}
+	}
+	if err == nil {
+		err = r.ready(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, r.Stop())
+	}
+	return r, nil
+}
+
+func (r *Registry) config() string { return filepath.Join(r.dir, "config.yml") }
+
+// serve starts one process of it.
+func (r *Registry) serve(name string, args ...string) error {
+	cmd := exec.Command(name, args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	p := &process{}
+	if err := p.start(cmd); err != nil {
+		return err
+	}
+	r.serving = append(r.serving, p)
+	return nil
+}
+
+func (r *Registry) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+r.Host+"/v2/", http.NoBody)
+		if err != nil {
+			return err
+		}
+		if answer, err := http.DefaultClient.Do(req); err == nil {
+			return answer.Body.Close()
+		}
+		select {
+		case <-r.serving[0].done:
+			return errors.New("the registry ended at once")
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// Stop ends it and removes its data.
+func (r *Registry) Stop() error {
+	var err error
+	for _, p := range r.serving {
+		err = errors.Join(err, p.stop(syscall.SIGTERM, 10*time.Second))
+	}
+	return errors.Join(err, os.RemoveAll(r.dir))
+}
+
+func probeRegistry(ctx context.Context) error { return try(ctx, "docker-registry", "--version") }
