@@ -33,7 +33,8 @@ func TestTheWebAppInABrowser(t *testing.T) {
 	path, err := servers.Browser()
 	require.NoError(t, err)
 	// However slow the machine, no lease is lost.
-	demo, strict := e2e.NewCluster(t, "", "PEERGPU_LEASE_TTL=60s"), e2e.NewCluster(t, "", "PEERGPU_LOGINS_PER_MINUTE=2")
+	// Nothing listens where the registry would: an image of it is known by its digest alone.
+	demo, strict := e2e.NewCluster(t, "", "PEERGPU_LEASE_TTL=60s", "PEERGPU_REGISTRIES=http://127.0.0.1:9"), e2e.NewCluster(t, "", "PEERGPU_LOGINS_PER_MINUTE=2")
 	demo.Demo()
 	strict.Start()
 	env := []string{"PEERGPU_URL=" + demo.URL, "PEERGPU_STRICT_URL=" + strict.URL, "PEERGPU_BROWSER=" + path, "PEERGPU_AGENT=" + demo.Program("peergpu-agent"), "PEERGPU_SERVER=" + demo.Program("peergpu")}
