@@ -139,7 +139,7 @@ func hostJSON(v hosts.View, owner api.UserRef, currency string) api.Host {
 func machineJSON(f domainhosts.Facts) api.Machine {
 	return api.Machine{
 		AgentVersion: f.AgentVersion, Os: f.OS, Arch: f.Arch, CPUs: f.CPUs, MemoryMB: f.MemoryMB, DiskMB: f.DiskMB,
-		Runtime: f.Runtime, Isolation: isolationJSON(f.Isolation), Limits: f.Limits, Trusted: f.Trusted,
+		Runtime: f.Runtime, Isolation: isolationJSON(f.Isolation), Limits: f.Limits, Trusted: f.Trusted, OwnerOnly: f.OwnerOnly(),
 	}
 }
 

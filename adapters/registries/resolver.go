@@ -1,6 +1,7 @@
 package registries
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -11,6 +12,7 @@ import (
 
 	"code.dny.dev/ssrf"
 	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/errdef"
 	"oras.land/oras-go/v2/registry"
@@ -75,18 +77,17 @@ func (r *Resolver) Resolve(ctx context.Context, image string) (jobs.PinnedImage,
 	if err != nil {
 		return jobs.PinnedImage{}, err
 	}
-	wanted := ""
+	pinned, wanted := jobs.PinnedImage{Ref: reference.TrimNamed(named).Name()}, ""
 	if d, ok := named.(reference.Digested); ok {
-		wanted = d.Digest().String()
+		if pinned.Digest, wanted = d.Digest().String(), d.Digest().String(); d.Digest().Algorithm() != digest.SHA256 {
+			return jobs.PinnedImage{}, domain.Invalid("invalid_image", "a digest is of sha256 here, not of %s", d.Digest().Algorithm())
+		}
 	} else {
 		named = reference.TagNameOnly(named)
 	}
-	pinned := jobs.PinnedImage{Ref: reference.TrimNamed(named).Name()}
 	if t, ok := named.(reference.Tagged); ok {
 		pinned.Ref += ":" + t.Tag()
-		if wanted == "" {
-			wanted = t.Tag()
-		}
+		wanted = cmp.Or(wanted, t.Tag())
 	}
 	domainName := reference.Domain(named)
 	repo := &remote.Repository{
@@ -102,14 +103,10 @@ func (r *Resolver) Resolve(ctx context.Context, image string) (jobs.PinnedImage,
 	}
 	if err != nil {
 		err = refusal(ctx, err, image, domainName)
-		if domain.KindOf(err) != domain.KindUnavailable || !strings.Contains(wanted, ":") {
-			return jobs.PinnedImage{}, err
+		if pinned.Digest != "" && domain.KindOf(err) == domain.KindUnavailable {
+			return pinned, nil
 		}
-		pinned.Digest = wanted
-		return pinned, nil
-	}
-	if found.Digest.Algorithm() != "sha256" {
-		return jobs.PinnedImage{}, domain.Invalid("image_not_found", "%s has a digest of %s: only sha256 is known here", image, found.Digest.Algorithm())
+		return jobs.PinnedImage{}, err
 	}
 	pinned.Digest = found.Digest.String()
 	return pinned, nil

@@ -1927,7 +1927,7 @@ type JobRequest struct {
 	// HostID Only this host.
 	HostID string `json:"host_id,omitempty,omitzero"`
 
-	// Image With a bundle: the image that it runs in. Absent: the installation's default. Hosts with process isolation alone run it in their own userland.
+	// Image With a bundle: the image that it runs in, as it is at the submit. Absent: the installation's default. Hosts with process isolation alone run it in their own userland.
 	Image string `json:"image,omitempty,omitzero"`
 
 	// Inputs What is mounted read-only. Not offered yet: none can be given.
@@ -1976,7 +1976,7 @@ type JobRerun struct {
 	// HostID Only this host.
 	HostID string `json:"host_id,omitempty,omitzero"`
 
-	// Image With a bundle: the image that it runs in. Absent: the installation's default.
+	// Image With a bundle: the image that it runs in, which is the old job's if it has the same reference. Absent: the installation's default.
 	Image string `json:"image,omitempty,omitzero"`
 
 	// Inputs What is mounted read-only. Not offered yet: none can be given.
@@ -2005,7 +2005,7 @@ type JobRerun struct {
 
 // JobSource Where the code comes from. Absent, the command runs in the installation's default image.
 type JobSource struct {
-	// Image With `kind: image`: the reference of the image, best with its digest.
+	// Image With `kind: image`: the reference of the image. What it means at the submit is what is run, also after a later push.
 	Image string `json:"image,omitempty,omitzero"`
 
 	// Kind `bundle`: a ZIP, unpacked into the working folder. `image`: a container image; needs a host with container isolation.
@@ -2147,10 +2147,13 @@ type Machine struct {
 	// Os Name and version of the operating system.
 	Os string `json:"os"`
 
+	// OwnerOnly It takes the jobs of its owner alone: it is trusted, or its isolation is `none`.
+	OwnerOnly bool `json:"owner_only"`
+
 	// Runtime What runs the jobs: `process`, `simulated`, `docker`.
 	Runtime string `json:"runtime"`
 
-	// Trusted Runs its owner's jobs alone, without a sandbox.
+	// Trusted Its owner told the agent to run the owner's jobs alone, without a sandbox.
 	Trusted bool `json:"trusted"`
 }
 

@@ -100,7 +100,7 @@ var vendors = map[string]string{
 	"oidc":         "github.com/coreos/go-oidc/v3",
 	"otel":         "go.opentelemetry.io/otel",
 	"pgx":          "github.com/jackc/pgx/v5",
-	"oci":          "github.com/opencontainers/image-spec",
+	"oci":          "github.com/opencontainers/image-spec github.com/opencontainers/go-digest",
 	"oras":         "oras.land/oras-go/v2",
 	"prometheus":   "github.com/prometheus/client_golang",
 	"rapid":        "pgregory.net/rapid",

@@ -84,7 +84,7 @@ func (r registryImages) Push(t *testing.T, ref, text string) string {
 
 func TestARegistryLeadsNowhereElse(t *testing.T) {
 	t.Parallel()
-	var reached atomic.Int64
+	var reached, turns atomic.Int64
 	inside := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached.Add(1) }))
 	t.Cleanup(inside.Close)
 	for what, answer := range map[string]http.HandlerFunc{
@@ -99,6 +99,7 @@ func TestARegistryLeadsNowhereElse(t *testing.T) {
 			http.Redirect(w, r, "http://169.254.169.254/latest/", http.StatusTemporaryRedirect)
 		},
 		"it redirects in a circle": func(w http.ResponseWriter, r *http.Request) {
+			turns.Add(1)
 			http.Redirect(w, r, r.URL.Path, http.StatusTemporaryRedirect)
 		},
 		"it has had enough": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTooManyRequests) },
@@ -126,7 +127,10 @@ func TestARegistryLeadsNowhereElse(t *testing.T) {
 			assert.Equal(t, "registry_unavailable", domain.CodeOf(err))
 		})
 	}
-	t.Cleanup(func() { assert.Zero(t, reached.Load(), "the address inside was called") })
+	t.Cleanup(func() {
+		assert.Zero(t, reached.Load(), "the address inside was called")
+		assert.EqualValues(t, 4, turns.Load(), "one question and three redirects")
+	})
 }
 
 func TestARegistryThatIsDownOrNotAllowedIsSaidToBe(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/peergpu/peergpu/agent/daemon"
@@ -36,8 +37,27 @@ func TestProcessRuntimeWithoutSandbox(t *testing.T) {
 
 func TestDockerRuntime(t *testing.T) {
 	t.Parallel()
+	Runtime(t, docker(dockerOptions(t)))
+}
+
+func dockerOptions(t *testing.T) runtime.DockerOptions {
+	t.Helper()
 	host, image := testkit.Docker(t)
-	Runtime(t, docker(runtime.DockerOptions{Host: host, Image: image, Entry: testkit.Entry(t)}))
+	return runtime.DockerOptions{Host: host, Image: image, Entry: testkit.Entry(t)}
+}
+
+func TestAnImageThatCannotBeFetchedIsNotTheHostsDoing(t *testing.T) {
+	t.Parallel()
+	c := docker(dockerOptions(t))
+	for what, image := range map[string]string{
+		"a registry that is down":    "127.0.0.1:9/a/b@sha256:" + strings.Repeat("0", 64),
+		"an image of no registry":    "sha256:" + strings.Repeat("0", 64),
+		"a registry that has it not": testkit.Registry(t, dockerOptions(t).Host) + "/a/b@sha256:" + strings.Repeat("0", 64),
+	} {
+		task := c.task(t, "exit 0")
+		task.Image = image
+		assert.ErrorIs(t, c.Open(t).Prepare(t.Context(), task, nil), daemon.ErrFetch, what)
+	}
 }
 
 func process(o runtime.Options) func(t *testing.T) daemon.Runtime {

@@ -162,6 +162,40 @@ var mutants = []mutant{
 		"return now >= l.renewed+limit-fenceMargin(limit)", "return now >= l.renewed+limit+fenceMargin(limit)", "./agent/daemon", "",
 	},
 
+	// Images: what is run is what was named, and asking for it leads nowhere else.
+	{
+		"a registry leads to no address inside", "adapters/registries/resolver.go",
+		"if list.isOwn(address) {", "if address != \"\" {", "./tests/contract", "ARegistryLeads",
+	},
+	{
+		"a registry redirects three times at most", "adapters/registries/resolver.go",
+		"len(via) > redirects", "len(via) > 2*redirects", "./tests/contract", "ARegistryLeads",
+	},
+	{
+		"a job that is run again has the image of before", "application/jobs/submit.go",
+		"rerun.Spec.Named() == named", "rerun.Spec.Named() == \"\"", "./application/jobs", "AnImageIsPinned",
+	},
+	{
+		"an image that cannot be fetched is said to be that", "agent/runtime/pull_linux.go",
+		"pull %s: %w: %w\", ref, daemon.ErrFetch, err)\n\t}\n\tdefer", "pull %s: %w\", ref, err)\n\t}\n\tdefer", "./tests/contract", "AnImageThatCannot",
+	},
+	{
+		"a path is shown as what it is", "domain/jobs/spec.go",
+		"!strings.ContainsFunc(p, unpresentable)", "!strings.ContainsFunc(p, unicode.IsControl)", "./domain/jobs", "LocalPaths",
+	},
+	{
+		"a name can be seen", "domain/jobs/spec.go",
+		"!strings.ContainsFunc(s.Name, visible) && !", "s.Name == \"\" && !", "./domain/jobs", "ANameCan",
+	},
+	{
+		"what takes its owner's jobs alone is not counted on the market", "application/hosts/stats.go",
+		"o.Host.Facts.OwnerOnly()", "false", "./application/hosts", "TheMarketInNumbers",
+	},
+	{
+		"an administrator's own list is theirs", "adapters/httpapi/auth.go",
+		"who.Roles = nil", "_ = who.Roles", "./tests/api", "AdministratorsSee",
+	},
+
 	// Accounts.
 	{
 		"somebody else's job is not there", "application/jobs/service.go",

@@ -87,23 +87,7 @@ func (d *Docker) launch(ctx context.Context) error {
 }
 
 func (d *Docker) ready(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := d.command(ctx, nil, "version").Run()
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-d.done:
-			return errors.New("it ended at once")
-		case <-ctx.Done():
-			return err
-		case <-tick.C:
-		}
-	}
+	return d.await(ctx, time.Minute, func(ctx context.Context) error { return d.command(ctx, nil, "version").Run() })
 }
 
 // command is a call of the client.

@@ -142,23 +142,13 @@ func (p *Postgres) PID() int { return p.cmd.Process.Pid }
 
 // ready waits until the server takes a connection.
 func (p *Postgres) ready(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
+	return p.await(ctx, 30*time.Second, func(ctx context.Context) error {
 		conn, err := pgx.Connect(ctx, p.URL)
-		if err == nil {
-			return conn.Close(ctx)
-		}
-		select {
-		case <-p.done:
-			return errors.New("it ended at once")
-		case <-ctx.Done():
+		if err != nil {
 			return err
-		case <-tick.C:
 		}
-	}
+		return conn.Close(ctx)
+	})
 }
 
 func probePostgres(context.Context) error {

@@ -1,6 +1,8 @@
 package servers
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os/exec"
 	"runtime"
@@ -43,5 +45,26 @@ func (p *process) stop(ask syscall.Signal, grace time.Duration) error {
 		_ = p.cmd.Process.Kill()
 		<-p.done
 		return fmt.Errorf("%s did not stop within %s", p.cmd.Path, grace)
+	}
+}
+
+// await tries until the child does what it was started for, has ended, or had its time.
+func (p *process) await(ctx context.Context, limit time.Duration, try func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := try(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-p.done:
+			return errors.New("it ended at once")
+		case <-ctx.Done():
+			return err
+		case <-tick.C:
+		}
 	}
 }

@@ -58,8 +58,12 @@ func StartRegistry(ctx context.Context, engine string) (*Registry, error) {
 			err = r.serve("nsenter", "--target", strings.TrimSpace(string(pid)), "--net", "docker-registry", "serve", r.config())
 		}
 	}
-	if err == nil {
-		err = r.ready(ctx)
+	for _, p := range r.serving {
+		// The one in the engine's network cannot be asked from here: it is there when it
+		// has not ended by the time that the other one answers.
+		if err == nil {
+			err = p.await(ctx, 30*time.Second, r.answers)
+		}
 	}
 	if err != nil {
 		return nil, errors.Join(err, r.Stop())
@@ -81,27 +85,17 @@ func (r *Registry) serve(name string, args ...string) error {
 	return nil
 }
 
-func (r *Registry) ready(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+r.Host+"/v2/", http.NoBody)
-		if err != nil {
-			return err
-		}
-		if answer, err := http.DefaultClient.Do(req); err == nil {
-			return answer.Body.Close()
-		}
-		select {
-		case <-r.serving[0].done:
-			return errors.New("the registry ended at once")
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
+// answers asks as any client begins.
+func (r *Registry) answers(ctx context.Context) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+r.Host+"/v2/", http.NoBody)
+	if err != nil {
+		return err
 	}
+	answer, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	return answer.Body.Close()
 }
 
 // Stop ends it and removes its data.

@@ -38,6 +38,7 @@ export function Details({ job }: { job: Job }) {
                   , in <code className="font-mono text-[13px] break-all">{job.image}</code>
                 </>
               )}
+              {job.image_digest && <code className="block font-mono text-[13px] break-all text-muted">{job.image_digest}</code>}
             </Row>
             {job.env.length > 0 && (
               <Row term="Variables">

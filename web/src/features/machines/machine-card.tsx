@@ -37,7 +37,7 @@ export function MachineCard({ host, feeBps }: { host: Host; feeBps: number | und
             <Status host={host} />
           </h2>
           <p className="mt-0.5 text-[13px] text-muted">
-            {[host.region, counted(m.cpus, 'CPU'), `${mebibytes(m.memory_mb)} RAM`, `isolation ${m.isolation}`, m.trusted ? 'your own jobs alone' : undefined, `agent ${m.agent_version}`, ...host.tags]
+            {[host.region, counted(m.cpus, 'CPU'), `${mebibytes(m.memory_mb)} RAM`, `isolation ${m.isolation}`, m.owner_only ? 'your own jobs alone' : undefined, `agent ${m.agent_version}`, ...host.tags]
               .filter(Boolean)
               .join(', ')}
           </p>

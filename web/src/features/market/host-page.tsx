@@ -68,7 +68,6 @@ function Lead({ host }: { host: Schemas['MarketHost'] }) {
 
 function Body({ host }: { host: Schemas['MarketHost'] }) {
   const m = host.machine
-  const ownerOnly = m.isolation === 'none' || m.trusted
   return (
     <div className="grid gap-5">
       <Card className="overflow-hidden">
@@ -107,7 +106,7 @@ function Body({ host }: { host: Schemas['MarketHost'] }) {
                     <Money micros={d.price_micros} currency={host.currency} />
                   </Td>
                   <Td className="text-right">
-                    {d.status === 'available' && !ownerOnly && (
+                    {d.status === 'available' && !m.owner_only && (
                       <Button asChild variant="secondary" size="small">
                         <Link to="/jobs/new" search={{ model: d.model, host: host.id }}>
                           Rent<span className="sr-only"> {shortModel(d.model)}</span>
@@ -151,7 +150,7 @@ function Body({ host }: { host: Schemas['MarketHost'] }) {
             <Fact term="Memory">{mebibytes(m.memory_mb)}</Fact>
             <Fact term="Disk">{mebibytes(m.disk_mb)}</Fact>
             <Fact term="System">{[m.os, m.arch].filter(Boolean).join(', ')}</Fact>
-            <Fact term="Isolation">{m.isolation}{ownerOnly && ', and it takes the jobs of its owner alone'}</Fact>
+            <Fact term="Isolation">{m.isolation}{m.owner_only && ', and it takes the jobs of its owner alone'}</Fact>
             <Fact term="Network">{host.bandwidth_mbps ? `${count(host.bandwidth_mbps)} Mbit/s, measured` : 'not measured yet'}</Fact>
             <Fact term="Enrolled">
               <At time={host.created_at} />
