@@ -252,7 +252,7 @@ export function LogView(props: LogViewProps) {
         {connection.state === 'refused' ? <Refused why={connection.why} onRetry={props.onRetry} /> : connection.state === 'reconnecting' && <Reconnecting empty={store.received === 0} />}
         <Floating>
           {!viewport.following && shown.count > 0 && (!store.complete || store.last > viewport.seen) && (
-            <Jump news={Math.max(0, store.last - viewport.seen)} onJump={() => viewport.latest()} />
+            <Jump news={viewport.seen > 0 ? Math.max(0, store.last - viewport.seen) : 0} onJump={() => viewport.latest()} />
           )}
           {failure && (
             <p role="alert" className="pointer-events-auto rounded-control bg-danger-soft px-3 py-1.5 text-[13px] text-danger-text">

@@ -52,7 +52,7 @@ export function Enrol({ feeBps, done }: { feeBps: number | undefined; done: () =
 
 function Commands({ token, renew }: { token: Schemas['EnrollmentToken']; renew: () => void }) {
   const [came] = useState(() => Date.now())
-  const left = token.expires_in_s - (useNow() - came) / 1000
+  const left = Math.min(token.expires_in_s, token.expires_in_s - (useNow() - came) / 1000) // seconds; that clock shows whole ones
   const lines = [
     `export PEERGPU_ENROLLMENT_TOKEN=${token.token}`,
     `peergpu-agent enroll --server ${location.origin}`,
