@@ -47,6 +47,7 @@ type Live interface {
 	// The data is not changed afterwards by anybody.
 	Publish(topic string, data []byte)
 	// Subscribe receives what is published to topic from now on, in order, until
-	// cancel is called; then the channel is closed. Cancelling twice is allowed.
+	// cancel is called; then the channel is closed. Cancelling twice is allowed. What
+	// another replica published shortly before may be among it.
 	Subscribe(topic string) (messages <-chan []byte, cancel func())
 }

@@ -54,6 +54,33 @@ func (l *Live) Publish(name string, data []byte) {
 	}
 }
 
+// Lose tells the subscribers of a topic that messages are missing.
+func (l *Live) Lose(name string) {
+	l.mu.RLock()
+	t := l.topics[name]
+	l.mu.RUnlock()
+	if t != nil {
+		t.lose()
+	}
+}
+
+// LoseAll tells every subscriber that messages are missing.
+func (l *Live) LoseAll() {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	for _, t := range l.topics {
+		t.lose()
+	}
+}
+
+func (t *topic) lose() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, s := range t.subscribers {
+		s.lose()
+	}
+}
+
 // offer never blocks: the topic's lock makes it the only sender, so room that was there
 // is there still.
 func (s *subscriber) offer(data []byte) {
@@ -61,7 +88,14 @@ func (s *subscriber) offer(data []byte) {
 	case len(s.messages) < backlog:
 		s.messages <- data
 		s.told = false
-	case !s.told:
+	default:
+		s.lose()
+	}
+}
+
+// lose puts the news of a loss behind what is there, once.
+func (s *subscriber) lose() {
+	if !s.told || len(s.messages) == 0 {
 		s.messages <- nil
 		s.told = true
 	}

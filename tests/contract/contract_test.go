@@ -1,13 +1,18 @@
 package contract
 
 import (
+	"context"
+	"errors"
+	"log/slog"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/peergpu/peergpu/adapters/bunstore"
 	"github.com/peergpu/peergpu/adapters/memory"
+	"github.com/peergpu/peergpu/adapters/redislive"
 	"github.com/peergpu/peergpu/adapters/system"
 	"github.com/peergpu/peergpu/ports"
 	"github.com/peergpu/peergpu/tests/testkit"
@@ -79,6 +84,59 @@ func TestMemoryLimiter(t *testing.T) {
 func TestMemoryLive(t *testing.T) {
 	t.Parallel()
 	Live(t, func(*testing.T) ports.Live { return memory.NewLive() })
+}
+
+func TestRedisLimiter(t *testing.T) {
+	t.Parallel()
+	Limiter(t, func(t *testing.T) ports.Limiter {
+		// It counts for itself only where Redis does not answer.
+		return redislive.NewLimiter(redis(t, testkit.Redis(t)), refusing{}, slog.New(slog.DiscardHandler))
+	})
+}
+
+// refusing is a limiter that is not to be asked.
+type refusing struct{}
+
+func (refusing) Allow(context.Context, string, ports.Limit) (time.Duration, bool, error) {
+	return 0, false, errors.New("redis did not answer")
+}
+
+func TestRedisLive(t *testing.T) {
+	t.Parallel()
+	replica := func(t *testing.T, url string) ports.Live {
+		live := redislive.NewLive(redis(t, url), memory.NewLive(), slog.New(slog.DiscardHandler))
+		live.Start()
+		t.Cleanup(live.Stop)
+		return live
+	}
+	t.Run("one replica", func(t *testing.T) {
+		t.Parallel()
+		Live(t, func(t *testing.T) ports.Live { return replica(t, testkit.Redis(t)) })
+	})
+	t.Run("published by one replica, received by another", func(t *testing.T) {
+		t.Parallel()
+		Live(t, func(t *testing.T) ports.Live {
+			url := testkit.Redis(t)
+			return apart{there: replica(t, url), here: replica(t, url)}
+		})
+	})
+}
+
+// apart publishes to one replica what another receives.
+type apart struct{ there, here ports.Live }
+
+func (a apart) Publish(topic string, data []byte) { a.there.Publish(topic, data) }
+
+func (a apart) Subscribe(topic string) (<-chan []byte, func()) { return a.here.Subscribe(topic) }
+
+func redis(t *testing.T, url string) *redislive.Client {
+	t.Helper()
+	o, err := redislive.Parse(url, "")
+	require.NoError(t, err)
+	client, err := redislive.Open(t.Context(), o)
+	require.NoError(t, err)
+	t.Cleanup(client.Close)
+	return client
 }
 
 func TestSystemClock(t *testing.T) {

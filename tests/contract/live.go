@@ -54,7 +54,12 @@ func (c liveCases) order(t *testing.T) {
 func (c liveCases) others(t *testing.T) {
 	t.Parallel()
 	topic := ids.New().String()
+	c.Publish(topic, []byte("nobody is there"))
+	first, _ := c.subscribe(t, topic)
 	c.Publish(topic, []byte("before"))
+	// What another replica published may be on its way still: it has to have come.
+	for string(received(t, first, "a message")) != "before" {
+	}
 	messages, _ := c.subscribe(t, topic)
 	c.Publish(topic+".other", []byte("another topic"))
 	c.Publish("other."+topic, []byte("another topic"))

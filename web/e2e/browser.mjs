@@ -14,6 +14,7 @@ export const strictUrl = process.env.PEERGPU_STRICT_URL
 const shots = new URL('shots/', import.meta.url).pathname
 const axe = await readFile(new URL('../node_modules/axe-core/axe.min.js', import.meta.url), 'utf8')
 const rules = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']
+const colours = ['color-contrast', 'link-in-text-block']
 
 const browser = await chromium.launch({
   executablePath: process.env.PEERGPU_BROWSER ?? '/usr/bin/chromium',
@@ -21,8 +22,8 @@ const browser = await chromium.launch({
 })
 after(() => browser.close())
 
-/** Every way in which a page has to be sound. */
-export const looks = ['light', 'dark'].flatMap((theme) => [1280, 390].map((width) => ({ theme, width })))
+/** The widths of window in which a page has to be sound, in CSS pixels. */
+const widths = [1280, 390]
 
 /**
  * Opens a page in a browser of its own. At the end of the test it fails if the page asked
@@ -31,10 +32,10 @@ export const looks = ['light', 'dark'].flatMap((theme) => [1280, 390].map((width
  * @param {import('node:test').TestContext} t
  * @returns {Promise<import('playwright-core').Page>}
  */
-export async function visit(t, path = '/', { theme = 'light', width = 1280, site = url, refusals = [], as } = {}) {
+export async function visit(t, path = '/', { width = 1280, site = url, refusals = [], as } = {}) {
   const context = await browser.newContext({
     baseURL: site,
-    colorScheme: theme,
+    colorScheme: 'light',
     viewport: { width, height: width < 600 ? 844 : 900 },
     reducedMotion: 'reduce',
   })
@@ -59,13 +60,25 @@ export async function visit(t, path = '/', { theme = 'light', width = 1280, site
   return page
 }
 
-/** A test that runs in each look: `body(page, look)`, with the page open at the path. */
-export function inEveryLook(name, path, body, options = {}) {
-  for (const look of looks) {
-    test(`${name}, ${look.theme}, ${look.width} px`, async (t) => {
-      const page = await visit(t, path, { ...look, ...options })
-      await body(page, look)
+/** A test that runs in each width: `body(page, width)`, with the page open at the path. */
+export function inEveryWidth(name, path, body, options = {}) {
+  for (const width of widths) {
+    test(`${name}, ${width} px`, async (t) => {
+      await body(await visit(t, path, { width, ...options }), width)
     })
+  }
+}
+
+/** Lets `body` run in the light theme and in the dark one, as the system's setting turns. */
+async function inBothThemes(page, body) {
+  for (const theme of ['dark', 'light']) {
+    // oxlint-disable-next-line no-await-in-loop -- a page has one theme at a time
+    await page.emulateMedia({ colorScheme: theme })
+    // The pages of the API have Swagger UI's class instead.
+    // oxlint-disable-next-line no-await-in-loop
+    await page.waitForFunction((t) => (document.documentElement.dataset.theme ?? (document.querySelector('html.dark-mode') ? 'dark' : 'light')) === t, theme)
+    // oxlint-disable-next-line no-await-in-loop
+    await body(theme)
   }
 }
 
@@ -133,13 +146,23 @@ export async function sound(page) {
   assert.ok(shift <= 0.02, `layout shift ${shift} of ${moved}`)
 }
 
-/** Only the part of sound() that axe checks, for open dialogs and menus. */
+/** Only the part of sound() that axe checks, for open dialogs and menus: all of it in the
+ * light theme, and what depends on colours in the dark one too. */
 export async function accessible(page) {
+  await page.evaluate(axe)
+  await inBothThemes(page, async (theme) => {
+    const only = theme === 'light' ? { type: 'tag', values: rules } : { type: 'rule', values: colours }
+    const found = (await violations(page, only)).map((v) => `${v.id}: ${v.nodes.map((n) => `${n.target} ${n.failureSummary}`).join(' | ')}`)
+    assert.deepEqual(found, [], theme)
+  })
+}
+
+/** What axe finds wrong with the page as it is. */
+async function violations(page, only) {
   // Colours that fade in are judged where they end.
   await page.evaluate(() => Promise.all(document.getAnimations().map((a) => a.finished.catch(() => undefined))))
-  await page.evaluate(axe)
-  const violations = await page.evaluate(async (values) => {
-    const found = await globalThis.axe.run(document, { runOnly: { type: 'tag', values } })
+  return page.evaluate(async (runOnly) => {
+    const found = await globalThis.axe.run(document, { runOnly, resultTypes: ['violations'] })
     // How much of the page lies under the bar of the demo is a matter of scrolling.
     const aside = document.querySelector('aside[aria-label=Demo]')
     const bar = aside?.getBoundingClientRect()
@@ -152,9 +175,7 @@ export async function accessible(page) {
     return found.violations
       .map((v) => (v.id === 'target-size' ? { ...v, nodes: v.nodes.filter((n) => !covered(n)) } : v))
       .filter((v) => v.nodes.length > 0)
-  }, rules)
-  const found = violations.map((v) => `${v.id}: ${v.nodes.map((n) => `${n.target} ${n.failureSummary}`).join(' | ')}`)
-  assert.deepEqual(found, [])
+  }, only)
 }
 
 /** What is wider than there is room for and has to be scrolled sideways: tables, by name. */
@@ -199,10 +220,13 @@ export const drawsLate = (page) =>
     }
   })
 
-/** Keeps a picture of the whole page in e2e/shots, to look at, if SHOTS is set. */
-export async function shot(page, name, { theme, width } = { theme: 'light', width: 1280 }) {
+/** Keeps pictures of the whole page, in each theme, in e2e/shots, to look at, if SHOTS is set. */
+export async function shot(page, name) {
   if (!process.env.SHOTS) return
   await settled(page)
   await mkdir(shots, { recursive: true })
-  await page.screenshot({ path: `${shots}${name}-${theme}-${width}.png`, fullPage: true, style: 'aside { position: static !important }' })
+  const { width } = page.viewportSize()
+  await inBothThemes(page, (theme) =>
+    page.screenshot({ path: `${shots}${name}-${theme}-${width}.png`, fullPage: true, style: 'aside { position: static !important }' }),
+  )
 }

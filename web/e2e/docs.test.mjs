@@ -1,10 +1,10 @@
 // The pages of the API, which are Swagger UI's with our colours.
 import assert from 'node:assert/strict'
-import { accessible, inEveryLook } from './browser.mjs'
+import { accessible, inEveryWidth } from './browser.mjs'
 
 const wider = (page) => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)
 
-inEveryLook('the pages of the API are sound, with an operation closed and open', '/docs', async (page) => {
+inEveryWidth('the pages of the API are sound, with an operation closed and open', '/docs', async (page) => {
   const operation = page.locator('#operations-jobs-createJob')
   await operation.waitFor()
   await accessible(page)

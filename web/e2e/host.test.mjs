@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
-import { accessible, account, ask, focused, inEveryLook, layoutShift, shot, sound, tooWide, url, visit } from './browser.mjs'
+import { accessible, account, ask, focused, inEveryWidth, layoutShift, shot, sound, tooWide, url, visit } from './browser.mjs'
 import { credit, enrol, machine, submit, until } from './machine.mjs'
 
 const none = await account()
@@ -11,23 +11,23 @@ const host = await machine({ after }, owner, { name: 'tower', gpus: '2xNVIDIA Ge
 const job = await submit(owner, host, ['memory 900', 'hang'])
 await until(async () => (await ask(url, 'GET', `/api/jobs/${job.id}`, owner.token)).state === 'running')
 
-inEveryLook(
+inEveryWidth(
   'an account without machines is shown how to add one',
   '/host',
-  async (page, look) => {
+  async (page) => {
     await page.getByText('Waiting for your machine').waitFor()
-    await shot(page, 'host-none', look)
+    await shot(page, 'host-none')
     await sound(page)
   },
   { as: none },
 )
 
-inEveryLook(
+inEveryWidth(
   'the machines are sound, and so are what opens',
   '/host',
-  async (page, look) => {
+  async (page) => {
     await page.getByText(/^\d+ %$/).first().waitFor()
-    await shot(page, 'host', look)
+    await shot(page, 'host')
     await sound(page)
 
     await page.getByRole('button', { name: 'Add a machine' }).press('Enter')
@@ -41,7 +41,7 @@ inEveryLook(
     ])
     assert.ok(copy.y + copy.height <= commands, 'the button to copy covers no command')
     await accessible(page)
-    await shot(page, 'host-add', look)
+    await shot(page, 'host-add')
     await page.keyboard.press('Escape')
     await focused(page, 'Add a machine')
 
@@ -56,14 +56,14 @@ inEveryLook(
     await page.keyboard.press('Enter')
     await page.locator('[aria-invalid=true]').waitFor()
     await accessible(page)
-    await shot(page, 'host-price', look)
+    await shot(page, 'host-price')
     await page.keyboard.press('Escape')
     await focused(page, 'change the price of GPU 1 of tower')
 
     await page.getByRole('button', { name: 'Name, region and tags of tower' }).press('Enter')
     await page.getByRole('dialog', { name: 'Describe tower' }).waitFor()
     await accessible(page)
-    await shot(page, 'host-describe', look)
+    await shot(page, 'host-describe')
     await page.keyboard.press('Escape')
     await focused(page, 'Name, region and tags of tower')
 
@@ -72,7 +72,7 @@ inEveryLook(
     await dialog.getByText('What runs on it now goes to another host').waitFor()
     assert.ok(await dialog.getByRole('button', { name: 'Remove it' }).isDisabled())
     await accessible(page)
-    await shot(page, 'host-remove', look)
+    await shot(page, 'host-remove')
     await page.keyboard.press('Escape')
     await focused(page, 'Remove tower')
 

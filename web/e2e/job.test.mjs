@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { after, test } from 'node:test'
-import { accessible, account, ask, inEveryLook, shot, sound, tooWide, url, visit } from './browser.mjs'
+import { accessible, account, ask, inEveryWidth, shot, sound, tooWide, url, visit } from './browser.mjs'
 import { credit, machine, submit, until } from './machine.mjs'
 
 const ada = await account()
@@ -17,14 +17,14 @@ const done = await until(async () => {
 
 const state = (page) => page.getByLabel('State')
 
-inEveryLook(
+inEveryWidth(
   'a job’s page is sound in each of its parts',
   '/robots.txt',
-  async (page, look) => {
+  async (page) => {
     await page.goto(`/jobs/${done.id}`)
     await page.getByText('300 lines').first().waitFor()
     await page.getByText('Complete').waitFor()
-    await shot(page, 'job', look)
+    await shot(page, 'job')
     await sound(page)
     for (const [part, ready] of [
       ['Results', page.getByRole('button', { name: 'Download outputs/model.bin' })],
@@ -35,16 +35,16 @@ inEveryLook(
       await ready.waitFor()
       await accessible(page)
       assert.deepEqual(await tooWide(page), [])
-      await shot(page, `job-${part.toLowerCase()}`, look)
+      await shot(page, `job-${part.toLowerCase()}`)
     }
   },
   { as: ada },
 )
 
-inEveryLook(
+inEveryWidth(
   'long attempts of a machine with a long name keep to the page',
   '/robots.txt',
-  async (page, look) => {
+  async (page) => {
     const name = 'the-machine-in-the-cellar-that-hums-all-night-of-somebody-who-likes-names'
     await page.routeWebSocket('**/ws/job/**', () => {}) // which knows better
     await page.route(`**/api/jobs/${done.id}`, async (r) => {
@@ -57,7 +57,7 @@ inEveryLook(
     await page.getByRole('region', { name: 'Attempts' }).getByText('$1,234.57').filter({ visible: true }).first().waitFor()
     await accessible(page)
     assert.deepEqual(await tooWide(page), [])
-    await shot(page, 'job-attempts', look)
+    await shot(page, 'job-attempts')
   },
   { as: ada },
 )

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
-import { accessible, account, ask, focused, inEveryLook, shot, sound, url, visit } from './browser.mjs'
+import { accessible, account, ask, focused, inEveryWidth, shot, sound, url, visit } from './browser.mjs'
 import { credit, machine, submit, until, zip } from './machine.mjs'
 
 const none = await account()
@@ -15,31 +15,31 @@ await stands(badly, 'failed')
 await stands(await submit(ada, host, ['log begun', 'hang'], { name: 'pretrain' }), 'running')
 await submit(ada, host, ['exit 0'], { name: 'a name as long as the names of experiments become when nobody stops to think' })
 
-inEveryLook(
+inEveryWidth(
   'an account without jobs is shown a way to the first one',
   '/jobs',
-  async (page, look) => {
+  async (page) => {
     await page.getByRole('link', { name: 'Run the digits example' }).waitFor()
-    await shot(page, 'jobs-none', look)
+    await shot(page, 'jobs-none')
     await sound(page)
     await page.getByRole('button', { name: 'Add credit' }).click()
     await page.getByRole('dialog').getByLabel('Amount in USD').fill('much')
     await page.keyboard.press('Enter')
     await page.getByText('Enter an amount from $10.00 to $10,000.00.').waitFor()
     await accessible(page)
-    await shot(page, 'jobs-credit', look)
+    await shot(page, 'jobs-credit')
     await page.keyboard.press('Escape')
     await page.waitForFunction(() => document.activeElement?.textContent === 'Add credit')
   },
   { as: none },
 )
 
-inEveryLook(
+inEveryWidth(
   'the list of jobs is sound, and so are its menu and its dialog',
   '/jobs',
-  async (page, look) => {
+  async (page) => {
     await page.getByRole('link', { name: 'fine-tune' }).filter({ visible: true }).waitFor()
-    await shot(page, 'jobs', look)
+    await shot(page, 'jobs')
     await sound(page)
     await page.getByRole('button', { name: 'Actions for pretrain' }).filter({ visible: true }).press('Enter')
     const item = page.getByRole('menuitem', { name: 'Cancel' })
@@ -48,7 +48,7 @@ inEveryLook(
     await item.click()
     await page.getByRole('dialog', { name: 'Cancel pretrain?' }).getByText('You pay').waitFor()
     await accessible(page)
-    await shot(page, 'jobs-cancel', look)
+    await shot(page, 'jobs-cancel')
     await page.keyboard.press('Escape')
     await page.getByRole('dialog').waitFor({ state: 'detached' })
     await focused(page, 'Actions for pretrain')

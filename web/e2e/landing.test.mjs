@@ -1,9 +1,9 @@
 import { test } from 'node:test'
-import { accessible, inEveryLook, shot, sound, visit } from './browser.mjs'
+import { accessible, inEveryWidth, shot, sound, visit } from './browser.mjs'
 
-inEveryLook('the landing page is sound', '/', async (page, look) => {
+inEveryWidth('the landing page is sound', '/', async (page) => {
   await page.getByRole('table').waitFor()
-  await shot(page, 'landing', look)
+  await shot(page, 'landing')
   await sound(page)
 })
 
@@ -50,38 +50,36 @@ test('the landing page leads to the market, and a host to the machines', async (
   await page.waitForURL('/login?next=%2Fhost')
 })
 
-for (const theme of ['light', 'dark']) {
-  test(`the palette opens, finds and closes by keyboard, ${theme}`, async (t) => {
-    const page = await visit(t, '/', { theme })
-    await page.getByRole('link', { name: 'Run a job' }).focus()
-    await page.keyboard.press('Control+k')
-    const input = page.getByPlaceholder('Go to a page, or do something')
-    await input.waitFor()
-    await accessible(page)
-    await shot(page, 'palette', { theme, width: 1280 })
-    await input.fill('zzzz')
-    await page.getByText('Nothing is called that.').waitFor()
-    await accessible(page)
-    await page.keyboard.press('Escape')
-    await input.waitFor({ state: 'detached' })
-    await page.waitForFunction(() => document.activeElement?.textContent === 'Run a job')
-    await page.keyboard.press('Control+k')
-    await input.fill('sign in')
-    await page.keyboard.press('Enter')
-    await page.waitForURL('/login')
-  })
+test('the palette opens, finds and closes by keyboard', async (t) => {
+  const page = await visit(t, '/')
+  await page.getByRole('link', { name: 'Run a job' }).focus()
+  await page.keyboard.press('Control+k')
+  const input = page.getByPlaceholder('Go to a page, or do something')
+  await input.waitFor()
+  await accessible(page)
+  await shot(page, 'palette')
+  await input.fill('zzzz')
+  await page.getByText('Nothing is called that.').waitFor()
+  await accessible(page)
+  await page.keyboard.press('Escape')
+  await input.waitFor({ state: 'detached' })
+  await page.waitForFunction(() => document.activeElement?.textContent === 'Run a job')
+  await page.keyboard.press('Control+k')
+  await input.fill('sign in')
+  await page.keyboard.press('Enter')
+  await page.waitForURL('/login')
+})
 
-  test(`the menu of a narrow window leads everywhere, ${theme}`, async (t) => {
-    const page = await visit(t, '/', { theme, width: 390 })
-    await page.getByRole('button', { name: 'Menu' }).click()
-    await page.getByRole('dialog').waitFor()
-    await accessible(page)
-    await shot(page, 'menu', { theme, width: 390 })
-    await page.getByRole('dialog').getByRole('link', { name: 'Sign in' }).click()
-    await page.waitForURL('/login')
-    await page.getByRole('dialog').waitFor({ state: 'detached' })
-  })
-}
+test('the menu of a narrow window leads everywhere', async (t) => {
+  const page = await visit(t, '/', { width: 390 })
+  await page.getByRole('button', { name: 'Menu' }).click()
+  await page.getByRole('dialog').waitFor()
+  await accessible(page)
+  await shot(page, 'menu')
+  await page.getByRole('dialog').getByRole('link', { name: 'Sign in' }).click()
+  await page.waitForURL('/login')
+  await page.getByRole('dialog').waitFor({ state: 'detached' })
+})
 
 test('a theme that was chosen is there before the page is', async (t) => {
   const page = await visit(t)
@@ -91,12 +89,12 @@ test('a theme that was chosen is there before the page is', async (t) => {
   await page.getByRole('button', { name: 'Use the light theme' }).waitFor()
 })
 
-inEveryLook(
+inEveryWidth(
   'what is not there is said to be so',
   '/no/such/page',
-  async (page, look) => {
+  async (page) => {
     await page.getByRole('heading', { name: 'There is nothing here' }).waitFor()
-    await shot(page, 'not-found', look)
+    await shot(page, 'not-found')
     await sound(page)
   },
 )

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { accessible, account, inEveryLook, shot, sound, strictUrl, url, visit } from './browser.mjs'
+import { accessible, account, inEveryWidth, shot, sound, strictUrl, url, visit } from './browser.mjs'
 
-inEveryLook('the sign-in page is sound, at rest and with errors', '/login', async (page, look) => {
-  await shot(page, 'login', look)
+inEveryWidth('the sign-in page is sound, at rest and with errors', '/login', async (page) => {
+  await shot(page, 'login')
   await sound(page)
   await page.getByRole('button', { name: 'Sign in', exact: true }).last().click()
   const email = page.getByLabel('E-mail')
@@ -13,7 +13,7 @@ inEveryLook('the sign-in page is sound, at rest and with errors', '/login', asyn
   assert.equal(await page.locator(`[id="${described}"]`).textContent(), 'Enter your e-mail address.')
   assert.ok(await email.evaluate((e) => e === document.activeElement), 'the first wrong field has the focus')
   await accessible(page)
-  await shot(page, 'login-errors', look)
+  await shot(page, 'login-errors')
 })
 
 const enter = async (page, who) => {
@@ -111,19 +111,17 @@ test('a token that is refused is renewed, once, and the request sent again', asy
   await page.getByRole('button', { name: 'Account of Ada' }).waitFor()
 })
 
-for (const theme of ['light', 'dark']) {
-  test(`a limit says when it ends, ${theme}`, { skip: !strictUrl && 'PEERGPU_STRICT_URL is not given' }, async (t) => {
-    const page = await visit(t, '/login', { site: strictUrl, theme, refusals: [401, 429] })
-    for (let i = 0; i < 3; i++) {
-      await fail(page, { email: `${theme}@example.org`, password: 'not the password' })
-    }
-    await page.getByText('Too many tries').waitFor()
-    await page.getByText(/You can try again in 0:[0-5]\d/).waitFor()
-    assert.ok(await page.locator('form button[type=submit]').isDisabled())
-    await accessible(page)
-    await shot(page, 'login-limited', { theme, width: 1280 })
-  })
-}
+test('a limit says when it ends', { skip: !strictUrl && 'PEERGPU_STRICT_URL is not given' }, async (t) => {
+  const page = await visit(t, '/login', { site: strictUrl, refusals: [401, 429] })
+  for (let i = 0; i < 3; i++) {
+    await fail(page, { email: 'limited@example.org', password: 'not the password' })
+  }
+  await page.getByText('Too many tries').waitFor()
+  await page.getByText(/You can try again in 0:[0-5]\d/).waitFor()
+  assert.ok(await page.locator('form button[type=submit]').isDisabled())
+  await accessible(page)
+  await shot(page, 'login-limited')
+})
 
 for (const width of [1280, 390]) {
   test(`the demo is entered by one click in each role, ${width} px`, async (t) => {
@@ -134,7 +132,7 @@ for (const width of [1280, 390]) {
       await page.locator(`button[aria-pressed=true]:has-text("${role}")`).waitFor()
     }
     await accessible(page)
-    await shot(page, 'demo-admin', { theme: 'light', width })
+    await shot(page, 'demo-admin')
   })
 }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
-import { account, accessible, ask, inEveryLook, shot, sound, url, visit } from './browser.mjs'
+import { account, accessible, ask, inEveryWidth, shot, sound, url, visit } from './browser.mjs'
 import { credit, machine, submit } from './machine.mjs'
 
 const owner = await account()
@@ -13,12 +13,12 @@ const [host] = await Promise.all([
 
 const rows = (page) => page.getByRole('region', { name: 'Offers' }).locator('tbody tr')
 
-inEveryLook('the market is sound, at rest, filtered and without an offer', '/gpus', async (page, look) => {
+inEveryWidth('the market is sound, at rest, filtered and without an offer', '/gpus', async (page, width) => {
   await page.getByText('rack-1').filter({ visible: true }).first().waitFor()
-  await shot(page, 'gpus', look)
+  await shot(page, 'gpus')
   await sound(page)
   const filters = page.getByRole('button', { name: 'Filters' })
-  if (look.width < 600) {
+  if (width < 600) {
     await filters.press('Enter')
     const [button, panel] = await Promise.all([filters, page.getByRole('search', { name: 'Filters' })].map((e) => e.boundingBox()))
     assert.ok(button.y > 56 && button.y < 150, `the button is at ${button.y} px, below the header`)
@@ -30,7 +30,7 @@ inEveryLook('the market is sound, at rest, filtered and without an offer', '/gpu
   await page.getByText('No offer fits all of that').waitFor()
   await page.getByRole('link', { name: /^Without at most .*: \d+ offers?$/ }).waitFor()
   await accessible(page)
-  await shot(page, 'gpus-none', look)
+  await shot(page, 'gpus-none')
 })
 
 test('a machine without a sandbox says that it is its owner’s alone', async (t) => {
@@ -42,13 +42,13 @@ test('a machine without a sandbox says that it is its owner’s alone', async (t
   await page.getByText('none, and it takes the jobs of its owner alone').waitFor()
 })
 
-inEveryLook('a filter as long as an address can be keeps to the page', `/gpus?region=${'r'.repeat(60)}&q=${'x'.repeat(100)}`, async (page) => {
+inEveryWidth('a filter as long as an address can be keeps to the page', `/gpus?region=${'r'.repeat(60)}&q=${'x'.repeat(100)}`, async (page) => {
   await page.getByText('No offer fits all of that').waitFor()
   await page.getByRole('link', { name: /x{100}.*\(remove\)/ }).waitFor()
   await sound(page)
 })
 
-inEveryLook('the offers of before fade, and can be read, until those of the new filter are there', '/gpus', async (page, look) => {
+inEveryWidth('the offers of before fade, and can be read, until those of the new filter are there', '/gpus', async (page) => {
   await page.getByText('rack-1').filter({ visible: true }).first().waitFor()
   let release
   const held = new Promise((resolve) => (release = resolve))
@@ -62,16 +62,16 @@ inEveryLook('the offers of before fade, and can be read, until those of the new 
   await page.locator('[aria-busy=true]').waitFor()
   await accessible(page)
   assert.notEqual(await colour(), before)
-  await shot(page, 'gpus-stale', look)
+  await shot(page, 'gpus-stale')
   release()
   await page.locator('[aria-busy=false]').waitFor()
   assert.equal(await colour(), before)
 })
 
-inEveryLook('a host’s page is sound', '/robots.txt', async (page, look) => {
+inEveryWidth('a host’s page is sound', '/robots.txt', async (page) => {
   await page.goto(`/hosts/${host.id}`)
   await page.getByRole('heading', { name: 'rack-1' }).waitFor()
-  await shot(page, 'host-public', look)
+  await shot(page, 'host-public')
   await sound(page)
 })
 

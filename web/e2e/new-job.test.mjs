@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
-import { accessible, account, ask, drawsLate, inEveryLook, shot, sound, url, visit } from './browser.mjs'
+import { accessible, account, ask, drawsLate, inEveryWidth, shot, sound, url, visit } from './browser.mjs'
 import { credit, machine, zip } from './machine.mjs'
 
 const ada = await account()
@@ -15,12 +15,12 @@ const bundle = (buffer = zip(files), name = 'model.zip') => ({ name, mimeType: '
 const choose = (page, file) => page.getByLabel('ZIP of your code').setInputFiles(file)
 const holdsFocus = (locator) => locator.evaluate((e) => e === document.activeElement)
 
-inEveryLook(
+inEveryWidth(
   'the form of a job is sound: at rest, with a ZIP, with everything wrong',
   '/jobs/new',
-  async (page, look) => {
+  async (page) => {
     await page.getByText('Held until it ends', { exact: true }).waitFor()
-    await shot(page, 'new-job', look)
+    await shot(page, 'new-job')
     await sound(page)
     await submit(page).click()
     await page.getByText('Choose the ZIP of your code.').waitFor()
@@ -47,23 +47,23 @@ inEveryLook(
       assert.match((await Promise.all(said.map((id) => page.locator(`[id="${id}"]`).textContent()))).join(), /Enter|A name has/, label)
     }
     await accessible(page)
-    await shot(page, 'new-job-errors', look)
+    await shot(page, 'new-job-errors')
   },
   { as: ada },
 )
 
-inEveryLook(
+inEveryWidth(
   'the example fills the form in, and missing credit is added where it is missing',
   '/jobs/new?example=digits',
-  async (page, look) => {
+  async (page) => {
     assert.equal(await page.getByLabel('Command').inputValue(), 'python3 train.py')
     await page.getByText('of credit is missing').waitFor()
-    await shot(page, 'new-job-example', look)
+    await shot(page, 'new-job-example')
     await sound(page)
     await page.getByRole('button', { name: 'Add credit' }).click()
     await page.getByRole('dialog', { name: 'Add credit' }).waitFor()
     await accessible(page)
-    await shot(page, 'new-job-credit', look)
+    await shot(page, 'new-job-credit')
     await page.keyboard.press('Escape')
     assert.equal(await page.getByLabel('Command').inputValue(), 'python3 train.py')
   },

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { accessible, account, inEveryLook, shot, sound, visit } from './browser.mjs'
+import { accessible, account, inEveryWidth, shot, sound, visit } from './browser.mjs'
 
 const submit = (page) => page.getByRole('button', { name: 'Create account' }).click()
 
@@ -11,8 +11,8 @@ async function fill(page, { name = 'Ada', email, password = 'correct horse batte
   await page.getByRole('checkbox').setChecked(terms)
 }
 
-inEveryLook('the sign-up page is sound, at rest and with errors', '/signup', async (page, look) => {
-  await shot(page, 'signup', look)
+inEveryWidth('the sign-up page is sound, at rest and with errors', '/signup', async (page) => {
+  await shot(page, 'signup')
   await sound(page)
   await submit(page)
   for (const text of [
@@ -25,7 +25,7 @@ inEveryLook('the sign-up page is sound, at rest and with errors', '/signup', asy
   }
   assert.ok(await page.getByLabel('Name', { exact: true }).evaluate((e) => e === document.activeElement))
   await accessible(page)
-  await shot(page, 'signup-errors', look)
+  await shot(page, 'signup-errors')
 })
 
 test('a new account is signed in and goes to where it was on the way to', async (t) => {

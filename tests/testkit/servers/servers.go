@@ -31,6 +31,7 @@ type Need struct {
 // The needs of today's tests.
 var (
 	PostgreSQL    = Need{Name: "postgres", Packages: []string{"postgresql"}, Probe: probePostgres}
+	RedisServer   = Need{Name: "redis", Packages: []string{"redis-server"}, Probe: probeRedis}
 	Bubblewrap    = Need{Name: "bubblewrap", Packages: []string{"bubblewrap"}, Probe: probeBubblewrap}
 	Python        = Need{Name: "python3", Packages: []string{"python3"}, Probe: probePython}
 	Chromium      = Need{Name: "chromium", Packages: []string{"chromium", "fonts-liberation"}, Probe: probeChromium}
@@ -41,7 +42,7 @@ var (
 
 // All returns every need, in the order in which the runner reports them.
 func All() []Need {
-	return []Need{PostgreSQL, Bubblewrap, Python, DockerEngine, ImageRegistry, Chromium, WebApp}
+	return []Need{PostgreSQL, RedisServer, Bubblewrap, Python, DockerEngine, ImageRegistry, Chromium, WebApp}
 }
 
 // Required reports whether tests that lack the need have to fail instead of

@@ -36,31 +36,21 @@ func run(ctx context.Context, command []string, out io.Writer) int {
 	}
 	missing := prepare(ctx, out)
 	env := os.Environ()
-	if !slices.ContainsFunc(missing, func(l lack) bool { return l.Name == servers.PostgreSQL.Name }) {
-		postgres, err := servers.StartPostgres(ctx)
+	for _, shared := range sharedServers {
+		if slices.ContainsFunc(missing, func(l lack) bool { return l.Name == shared.need.Name }) {
+			continue
+		}
+		server, variable, err := shared.start(ctx)
 		if err != nil {
 			fmt.Fprintln(out, err)
 			return 1
 		}
 		defer func() {
-			if err := postgres.Stop(); err != nil {
+			if err := server.Stop(); err != nil {
 				fmt.Fprintln(out, err)
 			}
 		}()
-		env = append(env, servers.PostgresVariable+"="+postgres.URL)
-	}
-	if !slices.ContainsFunc(missing, func(l lack) bool { return l.Name == servers.DockerEngine.Name }) {
-		engine, err := servers.StartDocker(ctx)
-		if err != nil {
-			fmt.Fprintln(out, err)
-			return 1
-		}
-		defer func() {
-			if err := engine.Stop(); err != nil {
-				fmt.Fprintln(out, err)
-			}
-		}()
-		env = append(env, servers.DockerVariable+"="+engine.Host()+" "+engine.Image)
+		env = append(env, variable)
 	}
 
 	begun := time.Now()
@@ -81,6 +71,35 @@ func run(ctx context.Context, command []string, out io.Writer) int {
 		return 1
 	}
 	return 0
+}
+
+// sharedServers are those that all tests use at the same time, and the variable by which
+// they are told of each.
+var sharedServers = []struct {
+	need  servers.Need
+	start func(context.Context) (interface{ Stop() error }, string, error)
+}{
+	{servers.PostgreSQL, func(ctx context.Context) (interface{ Stop() error }, string, error) {
+		p, err := servers.StartPostgres(ctx)
+		if err != nil {
+			return nil, "", err
+		}
+		return p, servers.PostgresVariable + "=" + p.URL, nil
+	}},
+	{servers.RedisServer, func(ctx context.Context) (interface{ Stop() error }, string, error) {
+		r, err := servers.StartRedis(ctx)
+		if err != nil {
+			return nil, "", err
+		}
+		return r, servers.RedisVariable + "=" + r.URL, nil
+	}},
+	{servers.DockerEngine, func(ctx context.Context) (interface{ Stop() error }, string, error) {
+		e, err := servers.StartDocker(ctx)
+		if err != nil {
+			return nil, "", err
+		}
+		return e, servers.DockerVariable + "=" + e.Host() + " " + e.Image, nil
+	}},
 }
 
 // execute runs the command until it ends. An interrupt is passed on to it and

@@ -1,0 +1,107 @@
+package servers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// RedisVariable names the environment variable by which the runner tells the tests of the
+// server that it has started.
+const RedisVariable = "PEERGPU_TEST_REDIS"
+
+// Redis is a private Redis server on a loopback port that keeps nothing on disk.
+type Redis struct {
+	// URL reaches it, without a password.
+	URL string
+
+	dir, addr string
+	process
+}
+
+// StartRedis starts a server and returns once it answers. It dies with the calling
+// process, even if that is killed.
+func StartRedis(ctx context.Context) (*Redis, error) {
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "peergpu-redis-")
+	if err != nil {
+		return nil, err
+	}
+	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	r := &Redis{URL: "redis://" + addr, addr: addr, dir: dir}
+	if err := r.Up(ctx); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return r, nil
+}
+
+// Up starts it at the same address, empty.
+func (r *Redis) Up(ctx context.Context) error {
+	_, port, err := net.SplitHostPort(r.addr)
+	if err != nil {
+		return err
+	}
+	log, err := os.Create(filepath.Join(r.dir, "log"))
+	if err != nil {
+		return err
+	}
+	defer log.Close() // the server has its own handle
+	cmd := exec.Command("redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", r.dir)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if err := r.start(cmd); err != nil {
+		return err
+	}
+	if err := r.await(ctx, 30*time.Second, r.answers); err != nil {
+		said, _ := os.ReadFile(log.Name())
+		_ = r.stop(syscall.SIGKILL, time.Second)
+		return fmt.Errorf("redis does not start: %w\n%s", err, said)
+	}
+	return nil
+}
+
+// Down ends it at once, as if it had crashed.
+func (r *Redis) Down() error { return r.stop(syscall.SIGKILL, 10*time.Second) }
+
+// Freeze stops it where it is: connections stay and nothing is answered.
+func (r *Redis) Freeze() error { return r.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// Thaw lets it go on.
+func (r *Redis) Thaw() error { return r.cmd.Process.Signal(syscall.SIGCONT) }
+
+// Stop ends it and removes its folder.
+func (r *Redis) Stop() error { return errors.Join(r.Down(), os.RemoveAll(r.dir)) }
+
+// answers asks in the form for people, which needs no client.
+func (r *Redis) answers(ctx context.Context) error {
+	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", r.addr)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(time.Second)); err != nil {
+		return err
+	}
+	if _, err := conn.Write([]byte("PING\r\n")); err != nil {
+		return err
+	}
+	answer := make([]byte, 64)
+	n, err := conn.Read(answer)
+	if err == nil && !strings.HasPrefix(string(answer[:n]), "+PONG") {
+		return fmt.Errorf("redis says %q", answer[:n])
+	}
+	return err
+}
+
+func probeRedis(ctx context.Context) error { return try(ctx, "redis-server", "--version") }
