@@ -3,6 +3,7 @@ package bunstore
 import (
 	"context"
 	"database/sql"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,7 +45,18 @@ func (r jobStore) List(ctx context.Context, f ports.JobFilter, p ports.Page) ([]
 	if err != nil {
 		return nil, err
 	}
-	page := filterJobs(db.NewSelect().TableExpr("jobs AS j").ColumnExpr("j.*"), f).Limit(int64(max(p.Limit, 1)))
+	page := db.NewSelect().TableExpr("jobs AS j").ColumnExpr("j.*").Limit(int64(max(p.Limit, 1)))
+	holder := f.Holder
+	if !holder.IsZero() {
+		// Agents ask often, for few jobs or none: their ids are read off an index.
+		var held []key
+		if err := db.NewSelect().TableExpr("attempts").Column("job_id").Where("host = ?", key(holder)).Where("active").Scan(ctx, &held); err != nil || len(held) == 0 {
+			return nil, r.s.failed(ctx, err)
+		}
+		page.Where("j.id IN (?)", bun.List(held))
+		f.Holder = domain.ID{}
+	}
+	page = filterJobs(page, f)
 	order := "j.id DESC"
 	if f.Order == ports.LongestQueued {
 		order = "j.queued_at, j.id"
@@ -52,6 +64,11 @@ func (r jobStore) List(ctx context.Context, f ports.JobFilter, p ports.Page) ([]
 		page.Where("j.id < ?", key(p.After))
 	}
 	list, err := readJobs(ctx, db, page.OrderExpr(order), order)
+	if !holder.IsZero() {
+		list = slices.DeleteFunc(list, func(j jobs.Snapshot) bool { // no more
+			return !slices.ContainsFunc(j.Attempts, func(a jobs.Attempt) bool { return a.Host == holder && a.Active() })
+		})
+	}
 	return list, r.s.failed(ctx, err)
 }
 

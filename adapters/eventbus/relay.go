@@ -73,9 +73,10 @@ type shift struct {
 	page     int
 	busy     map[domain.ID]bool // keys in hand; true: given up, because of the stop
 	lanes    int
-	unmarked []domain.ID // published events
-	idle     []domain.ID // keys whose lanes are over, busy until their events are marked
-	skipped  bool        // pending events wait for a key, or for a lane
+	unmarked []domain.ID    // published events
+	idle     []domain.ID    // keys whose lanes are over, busy until their events are marked
+	waiting  []domain.Event // read, and without a lane
+	skipped  bool           // pending events wait for a key, or for a lane
 }
 
 // report is what a lane tells: an event was published, or its end.
@@ -123,6 +124,10 @@ func (s *shift) work() {
 // it gave, and whether there are more behind them.
 func (s *shift) take() (taken int, more bool) {
 	s.skipped = false
+	if len(s.waiting) > 0 {
+		taken = s.give(s.waiting)
+		return taken, len(s.waiting) == 0
+	}
 	events, err := s.outbox.Pending(s.out, s.page)
 	if err != nil {
 		if s.out.Err() == nil {
@@ -130,8 +135,25 @@ func (s *shift) take() (taken int, more bool) {
 		}
 		return 0, false
 	}
+	taken = s.give(events)
+	switch {
+	case len(events) < s.page:
+		s.page = relayPage
+		return taken, false
+	case taken == 0 && len(s.waiting) == 0:
+		s.page *= 2 // behind a page of events that have to wait there may be others
+		return s.take()
+	}
+	return taken, len(s.waiting) == 0
+}
+
+// give starts lanes for events whose keys are free, and keeps those that find no lane:
+// reading them again would cost more than they do. It says how many it gave.
+func (s *shift) give(events []domain.Event) (taken int) {
+	room := relayKeys - s.lanes + int(s.blocked.Load())
 	var order []domain.ID
-	fresh, crowded := map[domain.ID][]domain.Event{}, false
+	var waiting []domain.Event
+	fresh := map[domain.ID][]domain.Event{}
 	for _, e := range events {
 		gaveUp, busy := s.busy[e.Key]
 		switch {
@@ -139,8 +161,9 @@ func (s *shift) take() (taken int, more bool) {
 			s.skipped = s.skipped || !gaveUp
 			continue
 		case fresh[e.Key] != nil:
-		case s.lanes+len(fresh)-int(s.blocked.Load()) >= relayKeys:
-			s.skipped, crowded = true, true
+		case len(fresh) >= room:
+			s.skipped = true
+			waiting = append(waiting, e)
 			continue
 		default:
 			order = append(order, e.Key)
@@ -148,20 +171,13 @@ func (s *shift) take() (taken int, more bool) {
 		fresh[e.Key] = append(fresh[e.Key], e)
 		taken++
 	}
+	s.waiting = waiting
 	for _, key := range order {
 		s.busy[key] = false
 		s.lanes++
 		go s.lane(key, fresh[key])
 	}
-	switch {
-	case len(events) < s.page:
-		s.page = relayPage
-		return taken, false
-	case taken == 0 && !crowded:
-		s.page *= 2 // behind a page of events that have to wait there may be others
-		return s.take()
-	}
-	return taken, taken > 0
+	return taken
 }
 
 // lane publishes events of one key.
