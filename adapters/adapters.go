@@ -22,6 +22,7 @@ import (
 	"github.com/peergpu/peergpu/adapters/gateway"
 	"github.com/peergpu/peergpu/adapters/josetokens"
 	"github.com/peergpu/peergpu/adapters/memory"
+	"github.com/peergpu/peergpu/adapters/redislive"
 	"github.com/peergpu/peergpu/adapters/registries"
 	"github.com/peergpu/peergpu/adapters/stripepay"
 	"github.com/peergpu/peergpu/adapters/system"
@@ -38,7 +39,7 @@ func Ports(c Config, log *slog.Logger) fx.Option {
 		fx.Supply(c, c.jobs(), c.hosts(), c.identity(), c.billing()),
 		fx.Provide(
 			func() *slog.Logger { return log },
-			keys, openStorage, newSystem, newSecurity, newBlobs, newBus, newLive, newBridge, newImages, newGateway, newServer,
+			keys, openStorage, newSystem, newSecurity, newBlobs, newBetween, newChannels, newPayments, newBridge, newImages, newGateway, newServer,
 			func(h *hosts.Service) ports.Offers { return bridge.Offers{Hosts: h} },
 			func(b *billing.Service) ports.Funds { return bridge.Funds{Service: b} },
 		),
@@ -182,24 +183,47 @@ func newBlobs(lc fx.Lifecycle, c Config, k system.Keys, clock ports.Clock) (blob
 	return blobPorts{Blobs: blobs, Index: blobs, Handler: blobs.Handler()}, nil
 }
 
-func newBus(log *slog.Logger) ports.Bus { return eventbus.NewMemory(log) }
-
-type livePorts struct {
+// between is what the replicas of an installation tell each other through.
+type between struct {
 	fx.Out
-	Live     ports.Live
-	Limiter  ports.Limiter
-	Gateway  ports.Gateway
+	Live    ports.Live
+	Limiter ports.Limiter
+	Bus     ports.Bus
+}
+
+// newBetween connects to Redis, or keeps everything in this process. A Redis that goes away
+// later is no reason not to be ready: the replicas work on, and hear of each other later.
+func newBetween(lc fx.Lifecycle, c Config, clock ports.Clock, log *slog.Logger) (between, error) {
+	here, alone := memory.NewLive(), memory.NewLimiter(clock)
+	if !oneOf(c.Events, redisSchemes...) {
+		return between{Live: here, Limiter: alone, Bus: eventbus.NewMemory(log)}, nil
+	}
+	client, err := redislive.Open(context.Background(), c.redis)
+	if err != nil {
+		return between{}, fmt.Errorf("PEERGPU_EVENTS: %w", err)
+	}
+	live := redislive.NewLive(client, here, log)
+	lc.Append(fx.StartStopHook(live.Start, func() {
+		live.Stop()
+		client.Close()
+	}))
+	return between{
+		Live: live, Limiter: redislive.NewLimiter(client, alone, log), Bus: eventbus.NewRedis(client.Client, client.Prefix, live, log),
+	}, nil
+}
+
+type channelPorts struct {
+	fx.Out
 	Channels *gateway.Channels
 	Reach    ports.Channels
 }
 
-func newLive(clock ports.Clock) livePorts {
-	channels := gateway.NewChannels()
-	return livePorts{
-		Live: memory.NewLive(), Limiter: memory.NewLimiter(clock), Gateway: stripepay.NewSandbox(),
-		Channels: channels, Reach: channels,
-	}
+func newChannels(live ports.Live) channelPorts {
+	channels := gateway.NewChannels(live)
+	return channelPorts{Channels: channels, Reach: channels}
 }
+
+func newPayments() ports.Gateway { return stripepay.NewSandbox() }
 
 type bridges struct {
 	fx.Out

@@ -14,6 +14,7 @@ import (
 	"github.com/caarlos0/env/v11"
 	"github.com/labstack/echo/v4"
 
+	"github.com/peergpu/peergpu/adapters/redislive"
 	"github.com/peergpu/peergpu/adapters/registries"
 	"github.com/peergpu/peergpu/adapters/system"
 	"github.com/peergpu/peergpu/application/billing"
@@ -33,10 +34,11 @@ type Config struct {
 	PublicURL string `env:"PEERGPU_PUBLIC_URL" doc:"where users reach the server, such as https://gpu.example.org; http://LISTEN when empty"`
 	Data      string `env:"PEERGPU_DATA" envDefault:"./data" doc:"folder of the embedded defaults: database, blobs, keys"`
 
-	Database string `env:"PEERGPU_DATABASE" doc:"sqlite:///path/to/file, postgres://user@host/db or memory://; sqlite in PEERGPU_DATA when empty"`
-	Blobs    string `env:"PEERGPU_BLOBS" doc:"file:///folder or mem://; a folder in PEERGPU_DATA when empty"`
-	Events   string `env:"PEERGPU_EVENTS" envDefault:"memory://" doc:"memory://: events stay in this process"`
-	Payments string `env:"PEERGPU_PAYMENTS" envDefault:"sandbox://" doc:"sandbox://: credit without real money"`
+	Database      string `env:"PEERGPU_DATABASE" doc:"sqlite:///path/to/file, postgres://user@host/db or memory://; sqlite in PEERGPU_DATA when empty"`
+	Blobs         string `env:"PEERGPU_BLOBS" doc:"file:///folder or mem://; a folder in PEERGPU_DATA when empty"`
+	Events        string `env:"PEERGPU_EVENTS" envDefault:"memory://" doc:"memory://: one server alone; redis://[user@]host:port/db?prefix=name, or rediss:// for TLS: what several servers with one Postgres tell each other through"`
+	RedisPassword string `env:"PEERGPU_REDIS_PASSWORD,unset" doc:"secret: the password of the Redis in PEERGPU_EVENTS"`
+	Payments      string `env:"PEERGPU_PAYMENTS" envDefault:"sandbox://" doc:"sandbox://: credit without real money"`
 
 	Currency string `env:"PEERGPU_CURRENCY" envDefault:"USD" doc:"ISO 4217 code of the one currency of this installation"`
 	FeeBPS   int64  `env:"PEERGPU_FEE_BPS" envDefault:"1000" doc:"the platform's share in hundredths of a percent, 0 to 10000; hosts get the rest"`
@@ -70,6 +72,7 @@ type Config struct {
 	ManifestKey string `env:"PEERGPU_MANIFEST_KEY,unset" doc:"secret: 32 bytes in base64, signs what agents obey; as above"`
 	VaultKey    string `env:"PEERGPU_VAULT_KEY,unset" doc:"secret: 32 bytes in base64, encrypts renters' secrets in the database; as above"`
 	images      registries.List
+	redis       redislive.Options
 	unknown     []string // variables that look like ours and are none
 
 	// Demo is set by the demo command alone: loopback only, well-known passwords.
@@ -141,7 +144,11 @@ func (c Config) Complete() (Config, error) {
 	}
 	add(!oneOf(c.Database, "sqlite://", "postgres://", "postgresql://", "memory://"), "PEERGPU_DATABASE: use sqlite://, postgres:// or memory://")
 	add(!oneOf(c.Blobs, "file://", "mem://"), "PEERGPU_BLOBS: use file:// or mem://")
-	add(!oneOf(c.Events, "memory://"), "PEERGPU_EVENTS: use memory://")
+	add(!oneOf(c.Events, append(redisSchemes, "memory://")...), "PEERGPU_EVENTS: use memory://, redis:// or rediss://")
+	if oneOf(c.Events, redisSchemes...) {
+		c.redis, err = redislive.Parse(c.Events, c.RedisPassword)
+		add(err != nil, "PEERGPU_EVENTS: %w", err)
+	}
 	add(!oneOf(c.Payments, "sandbox://"), "PEERGPU_PAYMENTS: use sandbox://")
 	add(len(c.Currency) != 3 || strings.ToUpper(c.Currency) != c.Currency, "PEERGPU_CURRENCY: %q is no ISO 4217 code, such as USD", c.Currency)
 	add(c.FeeBPS < 0 || c.FeeBPS > 10_000, "PEERGPU_FEE_BPS: between 0 and 10000")
@@ -182,6 +189,8 @@ func (c Config) ForDemo() (Config, error) {
 	c.RequestsPerMinute, c.JobsPerMinute, c.ConnectsPerMinute = 0, 0, 0
 	return c, nil
 }
+
+var redisSchemes = []string{"redis://", "rediss://"}
 
 func oneOf(s string, prefixes ...string) bool {
 	for _, p := range prefixes {

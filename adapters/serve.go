@@ -95,9 +95,11 @@ func startScheduler(lc fx.Lifecycle, log *slog.Logger, leader ports.Leader, o *b
 	o.Jobs = j
 	lc.Append(fx.StartHook(j.Load))
 	background(lc, log, "heartbeats", h.Persist)
+	background(lc, log, "hosts of other replicas", h.Follow)
 	background(lc, log, "revocations", i.WatchRevocations)
 	background(lc, log, "match", j.Schedule)
 	background(lc, log, "deliveries", g.Deliver)
+	background(lc, log, "calls of other replicas", g.Listen)
 	for name, sweep := range map[string]func(context.Context) error{
 		"sweep-jobs": j.Sweep, "sweep-orphans": j.SweepOrphans, "sweep-holds": b.Sweep,
 	} {

@@ -14,16 +14,23 @@ type Claims struct {
 	Roles   []domain.Role
 	Key     string // thumbprint (RFC 7638) of the key that the bearer has to prove; empty: none
 	Expires time.Time
+
+	// Of tickets alone.
+	ID       string         // by which a use is remembered
+	Resource string         // what it opens
+	Scopes   []domain.Scope // nil means all, as in an Actor
 }
 
-// Audience separates the tokens of people from those of agents: one is never good
-// for the other.
+// Audience separates the tokens of people, those of agents, and tickets: one is never
+// good for the other.
 type Audience string
 
 // The audiences.
 const (
 	AudienceAPI   Audience = "peergpu-api"
 	AudienceAgent Audience = "peergpu-agent"
+	// AudienceTicket is of tickets for one WebSocket.
+	AudienceTicket Audience = "peergpu-ticket"
 )
 
 // Tokens issues and verifies access tokens (JWT, EdDSA).

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/peergpu/peergpu/adapters/gateway"
+	"github.com/peergpu/peergpu/adapters/memory"
 	"github.com/peergpu/peergpu/adapters/system"
 	"github.com/peergpu/peergpu/application/hosts"
 	"github.com/peergpu/peergpu/domain"
@@ -29,7 +30,7 @@ func (noTokens) Verify(ports.Audience, string) (ports.Claims, error) {
 func gated(t *testing.T, perSecond int) *gateway.Gateway {
 	t.Helper()
 	known := hosts.New(hosts.Deps{Clock: system.Clock{}, Tokens: noTokens{}}, hosts.Settings{})
-	return gateway.New(gateway.Deps{Clock: system.Clock{}, Hosts: known, AgentsPerSecond: perSecond}, gateway.NewChannels())
+	return gateway.New(gateway.Deps{Clock: system.Clock{}, Hosts: known, AgentsPerSecond: perSecond}, gateway.NewChannels(memory.NewLive()))
 }
 
 // knock tries to open an agent's WebSocket without a token.

@@ -4,11 +4,14 @@ package gateway
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"maps"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -94,26 +97,38 @@ const (
 	ticketPrefix   = "ticket."
 )
 
-// Channels reaches the agents that are connected here. It implements ports.Channels,
-// and exists before the gateway because the use cases need it.
+// Channels reaches the agents that are connected here, and through the other replicas
+// those that are connected there. It implements ports.Channels, and exists before the
+// gateway because the use cases need it.
 type Channels struct {
+	live     ports.Live
+	replica  string // which tells its own messages from others
 	mu       sync.Mutex
 	sessions map[domain.ID]*session
 	draining bool
 }
 
-// NewChannels knows no agents yet.
-func NewChannels() *Channels { return &Channels{sessions: map[domain.ID]*session{}} }
+// NewChannels knows no agents yet. Replicas that share live reach each other's.
+func NewChannels(live ports.Live) *Channels {
+	return &Channels{live: live, replica: rand.Text(), sessions: map[domain.ID]*session{}}
+}
 
 // Wake makes the host's session look for work.
 func (c *Channels) Wake(host domain.ID) {
 	if s := c.find(host); s != nil {
 		s.wake()
+		return
 	}
+	c.tell(callWake, host, nil)
 }
 
 // Close ends the host's session.
 func (c *Channels) Close(host domain.ID, reason string) {
+	c.close(host, reason)
+	c.tell(callClose, host, []byte(reason))
+}
+
+func (c *Channels) close(host domain.ID, reason string) {
 	if s := c.find(host); s != nil {
 		go s.end(wire.CloseForbidden, reason)
 	}
@@ -160,11 +175,13 @@ func (c *Channels) drain() []*session {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.draining = true
-	all := make([]*session, 0, len(c.sessions))
-	for _, s := range c.sessions {
-		all = append(all, s)
-	}
-	return all
+	return slices.Collect(maps.Values(c.sessions))
+}
+
+func (c *Channels) all() []*session {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Collect(maps.Values(c.sessions))
 }
 
 // Stop tells agents to come back, closes everything and waits for what runs. Jobs go

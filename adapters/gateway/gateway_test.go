@@ -60,7 +60,7 @@ type house struct {
 // open starts a marketplace; the test runs in a bubble.
 func open(t *testing.T, o market.Options) *house {
 	t.Helper()
-	channels := gateway.NewChannels()
+	channels := gateway.NewChannels(memory.NewLive())
 	h := &house{t: t, reach: &wakes{Channels: channels}, wire: &pipes{dialed: make(chan net.Conn), closed: make(chan struct{})}}
 	ofJobs, ofHosts := o.JobDeps, o.HostDeps
 	o.JobDeps = func(d *jobs.Deps) {

@@ -115,11 +115,11 @@ func (v *viewer) tellJob(ctx context.Context, message []byte) bool {
 }
 
 func (v *viewer) tellHost(ctx context.Context, message []byte) bool {
-	var id domain.ID
-	if len(message) != len(id) {
+	id, change, ok := hosts.ReadChange(message)
+	if !ok {
 		return v.resync()
 	}
-	view, handle, err := v.g.Hosts.Told(ctx, v.who, domain.ID(message))
+	view, handle, err := v.g.Hosts.Told(ctx, v.who, id, change)
 	if err != nil {
 		return v.lost(ctx, err)
 	}

@@ -113,6 +113,7 @@ func (s *session) arrive() bool {
 	if older == s {
 		return false
 	}
+	s.g.channels.fence(s.Host, s.Epoch)
 	// A host that lost its place after Connect let it in had no session here to close.
 	if err := s.g.Hosts.Admit(s.ctx, s.who); err != nil {
 		s.refuse(err)

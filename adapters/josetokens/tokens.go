@@ -60,6 +60,10 @@ type accessClaims struct {
 	Session string        `json:"sid,omitempty"`
 	Roles   []domain.Role `json:"roles,omitempty"`
 	Confirm *confirmation `json:"cnf,omitempty"`
+
+	ID       string  `json:"jti,omitempty"`
+	Resource string  `json:"resource,omitempty"`
+	Scope    *string `json:"scope,omitempty"` // separated by spaces (RFC 9068, 2.2.3)
 }
 
 // confirmation is the key that whoever presents the token has to prove (RFC 7800).
@@ -77,6 +81,15 @@ func (t *Tokens) Issue(audience ports.Audience, c ports.Claims) (string, error) 
 	claims := accessClaims{
 		Issuer: issuer, Subject: c.Subject.String(), Aud: string(audience),
 		Issued: t.clock.Now().Unix(), Expires: &expires, Roles: c.Roles,
+		ID: c.ID, Resource: c.Resource,
+	}
+	if c.Scopes != nil {
+		scopes := make([]string, len(c.Scopes))
+		for i, s := range c.Scopes {
+			scopes[i] = string(s)
+		}
+		scope := strings.Join(scopes, " ")
+		claims.Scope = &scope
 	}
 	if !c.Session.IsZero() {
 		claims.Session = c.Session.String()
@@ -113,7 +126,13 @@ func (t *Tokens) verify(audience ports.Audience, token string) (ports.Claims, er
 	case t.clock.Now().Unix() >= *c.Expires:
 		return ports.Claims{}, fmt.Errorf("it expired")
 	}
-	claims := ports.Claims{Roles: c.Roles, Expires: time.Unix(*c.Expires, 0).UTC()}
+	claims := ports.Claims{Roles: c.Roles, Expires: time.Unix(*c.Expires, 0).UTC(), ID: c.ID, Resource: c.Resource}
+	if c.Scope != nil {
+		claims.Scopes = []domain.Scope{}
+		for _, s := range strings.Fields(*c.Scope) {
+			claims.Scopes = append(claims.Scopes, domain.Scope(s))
+		}
+	}
 	if claims.Subject, err = domain.ParseID(c.Subject); err != nil {
 		return ports.Claims{}, fmt.Errorf("sub: %w", err)
 	}

@@ -2,6 +2,7 @@ package hosts
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"slices"
 	"sync"
@@ -42,27 +43,64 @@ type Loads struct {
 // LoadTopic is where the load of an owner's hosts is published live, as JSON of Loads.
 func LoadTopic(owner domain.ID) string { return "load:" + owner.String() }
 
+// loadsTopic is where replicas tell each other the load of all hosts: the name of the
+// replica, which knows its own already, and JSON of Loads.
+const loadsTopic = "loads"
+
 // How much is kept of a device.
 const (
 	keptFor  = 10 * time.Minute
 	keptPace = time.Second // between two samples
 )
 
-// telemetry is the latest load of the hosts that are connected here. It is in memory
-// alone: it is worth a look while it is fresh, and a database would write little else.
+// telemetry is the latest load of all hosts. It is in memory alone: it is worth a look
+// while it is fresh, and a database would write little else.
 type telemetry struct {
-	mu    sync.Mutex
-	hosts map[domain.ID]*gauges
+	replica string
+	mu      sync.Mutex
+	hosts   map[domain.ID]*gauges
 }
 
 // gauges are the devices of one host.
 type gauges struct {
-	owner   domain.ID
-	devices map[string]domain.ID // by the driver's name
+	owner   domain.ID            // zero while the host was never connected here
+	devices map[string]domain.ID // by the driver's name; of a host that was
 	samples map[domain.ID][]Sample
 }
 
-func newTelemetry() *telemetry { return &telemetry{hosts: map[domain.ID]*gauges{}} }
+func newTelemetry() *telemetry {
+	return &telemetry{replica: rand.Text(), hosts: map[domain.ID]*gauges{}}
+}
+
+// take keeps what another replica heard.
+func (m *telemetry) take(message []byte, now time.Time) {
+	if len(message) < len(m.replica) || string(message[:len(m.replica)]) == m.replica {
+		return
+	}
+	var told Loads
+	if json.Unmarshal(message[len(m.replica):], &told) != nil {
+		return // of another version
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	g := m.hosts[told.Host]
+	if g == nil {
+		g = &gauges{samples: map[domain.ID][]Sample{}}
+		m.hosts[told.Host] = g
+	}
+	for _, l := range told.Devices {
+		g.keep(l.Device, l.Load, now)
+	}
+}
+
+// keep adds a sample, unless one of this moment is there.
+func (g *gauges) keep(device domain.ID, l Load, now time.Time) {
+	kept := since(g.samples[device], now)
+	if n := len(kept); n == 0 || now.Sub(kept[n-1].At) >= keptPace {
+		kept = append(kept, Sample{now, l})
+	}
+	g.samples[device] = kept
+}
 
 // know takes over which devices a host has.
 func (m *telemetry) know(h hosts.Snapshot) {
@@ -74,9 +112,10 @@ func (m *telemetry) know(h hosts.Snapshot) {
 	}
 	g := m.hosts[h.ID]
 	if g == nil {
-		g = &gauges{owner: h.Owner, samples: map[domain.ID][]Sample{}}
+		g = &gauges{samples: map[domain.ID][]Sample{}}
 		m.hosts[h.ID] = g
 	}
+	g.owner = h.Owner
 	g.devices = make(map[string]domain.ID, len(h.Devices))
 	for _, d := range h.Devices {
 		g.devices[d.UUID] = d.ID
@@ -99,11 +138,7 @@ func (m *telemetry) note(host domain.ID, loads []Load, now time.Time) (owner dom
 			continue
 		}
 		told.Devices = append(told.Devices, DeviceLoad{device, l})
-		kept := since(g.samples[device], now)
-		if n := len(kept); n == 0 || now.Sub(kept[n-1].At) >= keptPace {
-			kept = append(kept, Sample{now, l})
-		}
-		g.samples[device] = kept
+		g.keep(device, l, now)
 	}
 	return g.owner, told
 }
@@ -158,6 +193,7 @@ func (s *Service) Heartbeat(x Session, loads []Load) {
 		return
 	}
 	s.Live.Publish(LoadTopic(owner), message)
+	s.Live.Publish(loadsTopic, append([]byte(s.telemetry.replica), message...))
 }
 
 // DeviceTelemetry is the load of a device over the last ten minutes, oldest first.

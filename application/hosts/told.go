@@ -2,15 +2,27 @@ package hosts
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/peergpu/peergpu/domain"
 	"github.com/peergpu/peergpu/domain/hosts"
 )
 
-// OwnerTopic is where ids of an owner's hosts are published live that changed: 16 bytes
-// each. Told shows what they are now.
+// OwnerTopic is where changes of an owner's hosts are published live, as ReadChange reads them.
+// Told shows what they are now.
 func OwnerTopic(owner domain.ID) string { return "owner:" + owner.String() }
+
+// ReadChange reads a message of Topic or OwnerTopic, or the id of a host alone: which host, and
+// which of its changes. False says that messages were lost.
+func ReadChange(message []byte) (host, change domain.ID, ok bool) {
+	if len(message) != len(host) && len(message) != len(host)+len(change) {
+		return host, change, false
+	}
+	copy(host[:], message)
+	copy(change[:], message[len(host):])
+	return host, change, true
+}
 
 // told remembers hosts that somebody watches, so that a change is read once, however
 // many are told of it.
@@ -21,25 +33,33 @@ type told struct {
 	owners sync.Map
 }
 
-// toldHost is a host as it was after a number of changes.
+// toldHost is a host as it was after some changes.
 type toldHost struct {
 	reading sync.Mutex // held while it is read, so that one reads for all
 
-	changes, read int // counted under told.mu
-	host          hosts.Snapshot
-	presence      hosts.Presence
-	handle        string // of its owner
+	after    []domain.ID // changes that were read, the latest last; the zero id stands for none
+	host     hosts.Snapshot
+	presence hosts.Presence
+	handle   string // of its owner
 }
+
+// remembered is how many changes of a host are remembered as read.
+const remembered = 8
 
 func newTold() *told { return &told{hosts: map[domain.ID]*toldHost{}} }
 
-// stale makes the next look read the host again.
-func (t *told) stale(id domain.ID) {
+// drop makes the next look read the host again.
+func (t *told) drop(id domain.ID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if h := t.hosts[id]; h != nil {
-		h.changes++
-	}
+	delete(t.hosts, id)
+}
+
+// dropAll makes the next looks read again.
+func (t *told) dropAll() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	clear(t.hosts)
 }
 
 func (t *told) find(id domain.ID) *toldHost {
@@ -47,15 +67,15 @@ func (t *told) find(id domain.ID) *toldHost {
 	defer t.mu.Unlock()
 	h := t.hosts[id]
 	if h == nil {
-		h = &toldHost{changes: 1}
+		h = &toldHost{}
 		t.hosts[id] = h
 	}
 	return h
 }
 
-// Told shows a host of the actor after a message of OwnerTopic, and its owner's short
-// name. It costs no query unless the host changed since somebody looked.
-func (s *Service) Told(ctx context.Context, who domain.Actor, id domain.ID) (View, string, error) {
+// Told shows a host of the actor after a change, and its owner's short name. It costs no
+// query if somebody looked after that change already; the zero change is none.
+func (s *Service) Told(ctx context.Context, who domain.Actor, id, change domain.ID) (View, string, error) {
 	if err := who.Allow(domain.ScopeHostsRead); err != nil {
 		return View{}, "", err
 	}
@@ -69,16 +89,12 @@ func (s *Service) Told(ctx context.Context, who domain.Actor, id domain.ID) (Vie
 	t := s.told.find(id)
 	t.reading.Lock()
 	defer t.reading.Unlock()
-	s.told.mu.Lock()
-	changes, fresh := t.changes, t.changes == t.read
-	s.told.mu.Unlock()
-	if !fresh {
+	if !slices.Contains(t.after, change) {
 		if err := s.readAgain(ctx, id, t); err != nil {
 			return View{}, "", err
 		}
-		s.told.mu.Lock()
-		t.read = changes // what changed while it was read makes it stale again
-		s.told.mu.Unlock()
+		t.after = append(t.after, domain.ID{}, change)
+		t.after = t.after[max(0, len(t.after)-2*remembered):]
 	}
 	return s.view(t.host, s.beats.freshen(t.presence)), t.handle, nil
 }
@@ -115,19 +131,45 @@ func (s *Service) ownerOf(ctx context.Context, id domain.ID) (domain.ID, error) 
 	return h.Owner, err
 }
 
-// Topic is where ids of hosts are published live whose offer or presence changed: 16
-// bytes each.
+// Topic is where changes of the offer or the presence of any host are published live, as
+// ReadChange reads them.
 const Topic = "hosts"
 
 // changed tells everybody who keeps something about a host that it is not so any more.
 func (s *Service) changed(ctx context.Context, id domain.ID) {
 	s.market.forget()
-	s.told.stale(id)
-	s.Live.Publish(Topic, id[:])
+	s.told.drop(id)
+	change := s.IDs.New()
+	message := slices.Concat(id[:], change[:])
+	s.Live.Publish(Topic, message)
 	owner, err := s.ownerOf(context.WithoutCancel(ctx), id)
 	if err != nil {
 		s.Log.Warn("the owner of a host cannot be told of a change", "host", id, "error", err)
 		return
 	}
-	s.Live.Publish(OwnerTopic(owner), id[:])
+	s.Live.Publish(OwnerTopic(owner), message)
+}
+
+// Follow takes over what other replicas tell, until ctx ends: which hosts changed, and the
+// load of those that are connected there.
+func (s *Service) Follow(ctx context.Context) error {
+	changes, cancelChanges := s.Live.Subscribe(Topic)
+	defer cancelChanges()
+	loads, cancelLoads := s.Live.Subscribe(loadsTopic)
+	defer cancelLoads()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case message := <-changes:
+			s.market.forget()
+			if id, _, ok := ReadChange(message); ok {
+				s.told.drop(id)
+			} else {
+				s.told.dropAll()
+			}
+		case message := <-loads:
+			s.telemetry.take(message, s.Clock.Now())
+		}
+	}
 }

@@ -39,21 +39,24 @@ func TestManyWhoFollowTheirHostsCostAsMuchAsOne(t *testing.T) {
 		h := m.Host(bob, market.Machine{})
 		news, cancel := m.Live.Subscribe(hosts.OwnerTopic(bob.User))
 		defer cancel()
-		told := func() hosts.View {
+		told := func(message []byte) hosts.View {
 			t.Helper()
+			id, change, ok := hosts.ReadChange(message)
+			require.True(t, ok)
+			require.Equal(t, h.ID, id)
 			before := reads.gets.Load()
 			var v hosts.View
 			for range 20 {
 				var handle string
 				var err error
-				v, handle, err = m.Hosts.Told(t.Context(), bob, h.ID)
+				v, handle, err = m.Hosts.Told(t.Context(), bob, id, change)
 				require.NoError(t, err)
 				assert.Equal(t, "bob", handle)
 			}
 			assert.LessOrEqual(t, reads.gets.Load()-before, int64(1))
 			return v
 		}
-		assert.True(t, told().Online)
+		assert.True(t, told(h.ID[:]).Online)
 		pass(time.Second)
 		for len(news) > 0 {
 			<-news
@@ -61,17 +64,22 @@ func TestManyWhoFollowTheirHostsCostAsMuchAsOne(t *testing.T) {
 
 		h.Offer(7)
 		require.Len(t, news, 1)
-		assert.Equal(t, h.ID[:], <-news)
-		assert.Equal(t, domain.Micros(7), told().Devices[0].Price, "what changed is read again")
+		assert.Equal(t, domain.Micros(7), told(<-news).Devices[0].Price, "what changed is read again")
+		assert.Equal(t, domain.Micros(7), told(h.ID[:]).Devices[0].Price)
 		h.Disconnect()
 		require.Len(t, news, 1)
-		<-news
-		assert.False(t, told().Online)
+		assert.False(t, told(<-news).Online)
 		require.NoError(t, m.Hosts.Retire(t.Context(), bob, h.ID))
-		assert.NotEmpty(t, news)
-		assert.Equal(t, domainhosts.Retired, told().Standing)
+		require.NotEmpty(t, news)
+		var last []byte
+		for len(news) > 0 {
+			last = <-news
+		}
+		assert.Equal(t, domainhosts.Retired, told(last).Standing)
+		_, _, ok := hosts.ReadChange(nil)
+		assert.False(t, ok, "messages were lost")
 
-		_, _, err := m.Hosts.Told(t.Context(), eve, h.ID)
+		_, _, err := m.Hosts.Told(t.Context(), eve, h.ID, domain.ID{})
 		assert.Equal(t, domain.KindNotFound, domain.KindOf(err))
 	})
 }
@@ -81,7 +89,7 @@ func TestASilentHostIsTold(t *testing.T) {
 		m := market.Open(t, market.Options{})
 		bob := m.Person("bob", 0)
 		h := m.Host(bob, market.Machine{})
-		v, _, err := m.Hosts.Told(t.Context(), bob, h.ID)
+		v, _, err := m.Hosts.Told(t.Context(), bob, h.ID, domain.ID{})
 		require.NoError(t, err)
 		require.True(t, v.Online)
 		news, cancel := m.Live.Subscribe(hosts.OwnerTopic(bob.User))
@@ -89,7 +97,7 @@ func TestASilentHostIsTold(t *testing.T) {
 		h.Silence()
 		pass(2 * time.Minute)
 		require.NotEmpty(t, news)
-		v, _, err = m.Hosts.Told(t.Context(), bob, h.ID)
+		v, _, err = m.Hosts.Told(t.Context(), bob, h.ID, domain.ID{})
 		require.NoError(t, err)
 		assert.False(t, v.Online)
 	})

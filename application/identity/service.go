@@ -40,7 +40,6 @@ type Service struct {
 	Deps
 	settings Settings
 	revoked  *revocations
-	tickets  *tickets
 }
 
 // New makes the use cases.
@@ -48,7 +47,6 @@ func New(d Deps, s Settings) *Service {
 	return &Service{
 		Deps: d, settings: s,
 		revoked: &revocations{ids: map[domain.ID]time.Time{}, since: d.Clock.Now().Add(-identity.AccessTTL)},
-		tickets: &tickets{byHash: map[string]ticket{}},
 	}
 }
 

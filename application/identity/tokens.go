@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/peergpu/peergpu/domain"
@@ -217,48 +216,36 @@ func (s *Service) readRevocations(ctx context.Context) error {
 // TicketTTL is how long a ticket for a browser's WebSocket is good.
 const TicketTTL = 30 * time.Second
 
-// tickets are permissions to open one WebSocket, because a browser cannot send a
-// header with it.
-type tickets struct {
-	mu     sync.Mutex
-	byHash map[string]ticket
-}
+// ticketUse is how often a ticket opens its WebSocket. It is remembered for longer than
+// the ticket is good, whatever the clocks of replicas differ.
+var ticketUse = ports.Limit{Times: 1, Per: 2 * TicketTTL}
 
-type ticket struct {
-	who      domain.Actor
-	resource string
-	expires  time.Time
-}
-
-// Ticket makes a permission to open one WebSocket for one resource, once.
+// Ticket makes a permission to open one WebSocket for one resource, once, because a
+// browser cannot send a header with it. Any replica redeems it.
 func (s *Service) Ticket(_ context.Context, who domain.Actor, resource string) (string, error) {
 	if err := who.Allow(domain.ScopeJobsRead); err != nil {
 		return "", err
 	}
-	token := secret()
-	now := s.Clock.Now()
-	t := s.tickets
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for hash, old := range t.byHash {
-		if now.After(old.expires) {
-			delete(t.byHash, hash)
-		}
-	}
-	t.byHash[string(identity.HashToken(token))] = ticket{who, resource, now.Add(TicketTTL)}
-	return token, nil
+	return s.Tokens.Issue(ports.AudienceTicket, ports.Claims{
+		Subject: who.User, Session: who.Session, Roles: who.Roles, Scopes: who.Scopes,
+		ID: rand.Text(), Resource: resource, Expires: s.Clock.Now().Add(TicketTTL),
+	})
 }
 
-// Redeem takes a ticket for a resource and tells whose it was. It works once.
-func (s *Service) Redeem(_ context.Context, token, resource string) (domain.Actor, error) {
-	t := s.tickets
-	hash := string(identity.HashToken(token))
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	found, ok := t.byHash[hash]
-	delete(t.byHash, hash)
-	if !ok || found.resource != resource || s.Clock.Now().After(found.expires) || s.revoked.has(found.who.Session) {
-		return domain.Actor{}, domain.Unauthenticated("the ticket is unknown, used or expired")
+// Redeem takes a ticket for a resource and tells whose it was. It works once, and not at
+// all after it was tried for another resource.
+func (s *Service) Redeem(ctx context.Context, token, resource string) (domain.Actor, error) {
+	refused := domain.Unauthenticated("the ticket is unknown, used or expired")
+	t, err := s.Tokens.Verify(ports.AudienceTicket, token)
+	if err != nil {
+		return domain.Actor{}, refused.With(err)
 	}
-	return found.who, nil
+	_, first, err := s.Limiter.Allow(ctx, "ticket:"+t.ID, ticketUse)
+	if err != nil {
+		return domain.Actor{}, err
+	}
+	if !first || t.Resource != resource || s.revoked.has(t.Session) {
+		return domain.Actor{}, refused
+	}
+	return domain.Actor{User: t.Subject, Session: t.Session, Roles: t.Roles, Scopes: t.Scopes}, nil
 }

@@ -185,8 +185,7 @@ func (f *fleet) replace(host domain.ID, offers []ports.Offer) {
 		f.byHost[host] = map[domain.ID]struct{}{}
 	}
 	for _, o := range offers {
-		known, ok := f.index.Lookup(o.DeviceID)
-		o.Occupied = ok && known.Occupied
+		_, o.Occupied = f.jobs[o.DeviceID]
 		f.index.Upsert(o.Slot)
 		f.offers[o.DeviceID] = o
 		f.byHost[host][o.DeviceID] = struct{}{}
@@ -223,6 +222,13 @@ func (f *fleet) unpark(job domain.ID) {
 func (f *fleet) leave(job domain.ID) {
 	f.waiting.Unpark(job)
 	delete(f.parked, job)
+}
+
+// parkedJobs lists who waits.
+func (f *fleet) parkedJobs() []domain.ID {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Collect(maps.Keys(f.parked))
 }
 
 func (f *fleet) waits(job domain.ID) bool {

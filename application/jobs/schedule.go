@@ -87,9 +87,15 @@ func (s *Service) recount(ctx context.Context) error {
 	return nil
 }
 
-// readQueue parks every queued job that is not waiting here yet: the queue is a query.
+// readQueue parks every queued job that is not waiting here yet, and lets those go that
+// another replica placed: the queue is a query.
 func (s *Service) readQueue(ctx context.Context) error {
-	return s.each(ctx, ports.JobFilter{States: []jobs.State{jobs.Queued}}, func(j jobs.Snapshot) error {
+	gone := map[domain.ID]struct{}{}
+	for _, id := range s.fleet.parkedJobs() {
+		gone[id] = struct{}{}
+	}
+	err := s.each(ctx, ports.JobFilter{States: []jobs.State{jobs.Queued}}, func(j jobs.Snapshot) error {
+		delete(gone, j.ID)
 		declined := func(a jobs.Attempt) bool { return a.Outcome == jobs.OutcomeDeclined }
 		// Hosts that declined it may be asked again by now.
 		if !s.fleet.waits(j.ID) || slices.ContainsFunc(j.Attempts, declined) {
@@ -97,6 +103,13 @@ func (s *Service) readQueue(ctx context.Context) error {
 		}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	for id := range gone {
+		s.fleet.unpark(id) // one that was queued again meanwhile is read the next time
+	}
+	return nil
 }
 
 // each goes through all jobs of a filter.
@@ -123,8 +136,12 @@ func (s *Service) each(ctx context.Context, f ports.JobFilter, visit func(jobs.S
 func (s *Service) Schedule(ctx context.Context) error {
 	changed, cancel := s.Live.Subscribe(HostsChanged)
 	defer cancel()
+	moves, cancelMoves := s.Live.Subscribe(movesTopic)
+	defer cancelMoves()
 	// Nobody told us what changed before we listened.
 	s.warn("the market cannot be read", s.reload(ctx))
+	s.fleet.refused()
+	others := newOthers(s.replica)
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	for {
@@ -133,10 +150,23 @@ func (s *Service) Schedule(ctx context.Context) error {
 			return nil
 		case message := <-changed:
 			s.warn("the market cannot be read", s.hostChanged(ctx, message))
+		case message := <-moves:
+			others.heard(s.fleet, message)
 		case <-s.fleet.news:
+			// What has been told already counts: a host that is gone gets nothing.
+			for told := true; told; {
+				select {
+				case message := <-changed:
+					s.warn("the market cannot be read", s.hostChanged(ctx, message))
+				case message := <-moves:
+					others.heard(s.fleet, message)
+				default:
+					told = false
+				}
+			}
 			s.placeAll(ctx)
 		case <-ticker.C:
-			if s.fleet.doubtful() {
+			if doubtful := s.fleet.doubtful(); others.due() || doubtful {
 				s.warn("occupancy cannot be read", s.recount(ctx))
 			}
 			s.warn("the queue cannot be read", s.readQueue(ctx))
@@ -147,10 +177,10 @@ func (s *Service) Schedule(ctx context.Context) error {
 
 func (s *Service) hostChanged(ctx context.Context, message []byte) error {
 	var host domain.ID
-	if len(message) != len(host) {
+	if len(message) < len(host) {
 		return s.reload(ctx) // messages were lost
 	}
-	copy(host[:], message)
+	copy(host[:], message) // and which change it was
 	return s.refresh(ctx, host)
 }
 
@@ -200,8 +230,10 @@ func (s *Service) place(ctx context.Context, p placement) error {
 		// Others would fare no better now: all are looked at again with the queue.
 		s.fleet.postpone(p.lease.Host, deviceIDs(p.lease.Devices)...)
 		return err
-	default: // it was cancelled, or is placed already
-		s.fleet.free(p.lease.Host, deviceIDs(p.lease.Devices)...)
+	default: // it was cancelled, or is placed already, perhaps on the same devices by another replica
+		if now, err := s.Jobs.Get(ctx, p.job, domain.ID{}); err != nil || !leased(now, p.lease) {
+			s.fleet.free(p.lease.Host, deviceIDs(p.lease.Devices)...)
+		}
 	}
 	return nil
 }

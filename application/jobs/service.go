@@ -4,6 +4,7 @@ package jobs
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"log/slog"
 	"sync"
@@ -63,12 +64,13 @@ type Service struct {
 	jumped   time.Time // when the clock was set last; the sweep's alone
 	steady   time.Time // since when storage has answered without a break; the sweep's alone
 	handles  sync.Map  // account → its handle, which never changes
+	replica  string    // which tells its own moves from others'
 }
 
 // New makes the use cases. Load has to run before the first of them.
 func New(d Deps, s Settings) *Service {
 	now := d.Clock.Now()
-	return &Service{Deps: d, settings: s, fleet: newFleet(), books: newBooks(), recent: newRecent(), began: now, steady: now}
+	return &Service{Deps: d, settings: s, fleet: newFleet(), books: newBooks(), recent: newRecent(), began: now, steady: now, replica: rand.Text()}
 }
 
 // Settings tells the operator's choices.
@@ -116,6 +118,7 @@ func (s *Service) announce(before, j jobs.Snapshot) {
 	s.Live.Publish(JobTopic(j.ID), data)
 	s.Live.Publish(RenterTopic(j.Renter), data)
 	was, is := active(before), active(j)
+	s.tellMove(before, j)
 	if was == nil || is == nil || was.Number != is.Number {
 		for _, a := range []*jobs.Attempt{was, is} {
 			if a != nil {

@@ -78,7 +78,7 @@ func open(t *testing.T, change ...func(*httpapi.Settings)) *site {
 		Jobs: s.Jobs, Hosts: s.Hosts, Identity: s.Identity, Manifests: s.Manifests, Clock: s.Clock, IDs: system.IDs{},
 		Live: s.Live, Log: log, JobJSON: httpapi.JobJSON, HostJSON: httpapi.HostJSON, LoadJSON: httpapi.LoadJSON,
 		Limiter: limiter, Address: cameFrom, Connects: settings.Requests,
-	}, gateway.NewChannels())
+	}, gateway.NewChannels(memory.NewLive()))
 	var err error
 	s.echo, err = httpapi.New(httpapi.Deps{
 		Identity: s.Identity, Hosts: s.Hosts, Jobs: s.Jobs, Billing: s.Billing, Users: s.Store.Users(), Manifests: s.Manifests,

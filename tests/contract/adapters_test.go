@@ -14,11 +14,14 @@ import (
 	"github.com/peergpu/peergpu/adapters/cloudblob"
 	"github.com/peergpu/peergpu/adapters/eventbus"
 	"github.com/peergpu/peergpu/adapters/josetokens"
+	"github.com/peergpu/peergpu/adapters/memory"
+	"github.com/peergpu/peergpu/adapters/redislive"
 	"github.com/peergpu/peergpu/adapters/stripepay"
 	"github.com/peergpu/peergpu/adapters/system"
 	"github.com/peergpu/peergpu/domain"
 	"github.com/peergpu/peergpu/openapi/wire"
 	"github.com/peergpu/peergpu/ports"
+	"github.com/peergpu/peergpu/tests/testkit"
 )
 
 // secret makes a key of 32 bytes.
@@ -61,6 +64,17 @@ func served(t *testing.T, url string) *cloudblob.Store {
 		assert.NoError(t, s.Close())
 	})
 	return s
+}
+
+func TestRedisBus(t *testing.T) {
+	t.Parallel()
+	Bus(t, func(t *testing.T) ports.Bus {
+		client, log := redis(t, testkit.Redis(t)), slog.New(slog.DiscardHandler)
+		live := redislive.NewLive(client, memory.NewLive(), log)
+		live.Start()
+		t.Cleanup(live.Stop)
+		return eventbus.NewRedis(client.Client, client.Prefix, live, log)
+	})
 }
 
 func TestMemoryBus(t *testing.T) {

@@ -37,7 +37,7 @@ func exchange(t *testing.T) Switchboard {
 	t.Helper()
 	s := memory.New(memory.Options{Clock: system.Clock{}, IDs: &ids})
 	stalled := &stalling{Jobs: s.Jobs(), gates: map[domain.ID]*gate{}}
-	channels := gateway.NewChannels()
+	channels := gateway.NewChannels(memory.NewLive())
 	x := settle(t, s, parts{jobs: stalled, channels: channels})
 	g := gateway.New(gateway.Deps{
 		Jobs: x.jobs, Hosts: x.hosts, Manifests: manifests(t), Clock: system.Clock{}, IDs: &ids, Live: memory.NewLive(),

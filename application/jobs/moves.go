@@ -1,0 +1,108 @@
+package jobs
+
+import (
+	"encoding/json"
+
+	"github.com/peergpu/peergpu/domain"
+	"github.com/peergpu/peergpu/domain/jobs"
+)
+
+// movesTopic is where replicas tell each other who took and gave back devices: the name of
+// the replica, and JSON of move. What is told is a hint like all of the fleet, and comes
+// long before the next reading of the database.
+const movesTopic = "moves"
+
+// move is what a change of a job means for the market.
+type move struct {
+	Job    domain.ID   `json:"job"`
+	Queued bool        `json:"queued,omitempty"` // it waits still, or again
+	Host   domain.ID   `json:"host,omitzero"`    // that got devices back
+	Took   []domain.ID `json:"took,omitempty"`
+	Gave   []domain.ID `json:"gave,omitempty"`
+}
+
+// tellMove tells other replicas what a change of a job means for the market.
+func (s *Service) tellMove(before, after jobs.Snapshot) {
+	m := move{Job: after.ID, Queued: after.State == jobs.Queued}
+	was, is := active(before), active(after)
+	if was != nil && (is == nil || is.Number != was.Number) {
+		m.Host, m.Gave = was.Host, was.DeviceIDs()
+	}
+	if is != nil && (was == nil || is.Number != was.Number) {
+		m.Took = is.DeviceIDs()
+	}
+	if len(m.Gave)+len(m.Took) == 0 && (m.Queued || before.State != jobs.Queued) {
+		return
+	}
+	data, err := json.Marshal(m)
+	if err != nil {
+		s.Log.Error("a move cannot be told", "job", after.ID, "error", err)
+		return
+	}
+	s.Live.Publish(movesTopic, append([]byte(s.replica), data...))
+}
+
+// follow takes over a move that another replica told.
+func (f *fleet) follow(m move) {
+	f.mu.Lock()
+	defer f.signal()
+	defer f.mu.Unlock()
+	for _, id := range m.Gave {
+		if f.jobs[id] == m.Job {
+			f.yield([]domain.ID{id})
+			f.ready[m.Host] = struct{}{}
+		}
+	}
+	for _, id := range m.Took {
+		if _, taken := f.jobs[id]; !taken {
+			f.index.Occupy(id)
+			f.jobs[id] = m.Job
+			f.touch(id)
+		}
+	}
+	if !m.Queued {
+		f.leave(m.Job)
+	}
+}
+
+// others is what is heard of other replicas.
+type others struct {
+	replica string
+	told    bool // there are some
+	lost    bool // messages of theirs
+	ticks   int  // since occupancy was read because of them
+}
+
+// readEvery is after how many ticks occupancy is read, where other replicas change it too:
+// what one of them did just before it died is told by nobody.
+const readEvery = 15
+
+func newOthers(replica string) *others { return &others{replica: replica} }
+
+// heard takes over a message.
+func (o *others) heard(f *fleet, message []byte) {
+	n := len(o.replica)
+	if message == nil {
+		o.lost = true
+		return
+	}
+	if len(message) < n || string(message[:n]) == o.replica {
+		return
+	}
+	o.told = true
+	var m move
+	if json.Unmarshal(message[n:], &m) != nil {
+		o.lost = true // it is of another version
+		return
+	}
+	f.follow(m)
+}
+
+// due says, once a tick, whether occupancy has to be read again because of the others.
+func (o *others) due() bool {
+	if o.ticks++; !o.lost && (!o.told || o.ticks < readEvery) {
+		return false
+	}
+	o.ticks, o.lost = 0, false
+	return true
+}
