@@ -1,36 +1,31 @@
 package eventbus_test
 
 import (
-	"context"
 	"log/slog"
+	"net/url"
 	"testing"
 
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/ThreeDotsLabs/watermill/pubsub/tests"
+	"github.com/redis/rueidis"
 	"github.com/stretchr/testify/require"
 
 	"github.com/peergpu/peergpu/adapters/eventbus"
-	"github.com/peergpu/peergpu/adapters/redislive"
 	"github.com/peergpu/peergpu/tests/testkit"
 )
 
-func client(t *testing.T, url string) *redislive.Client {
-	t.Helper()
-	o, err := redislive.Parse(url, "")
-	require.NoError(t, err)
-	c, err := redislive.Open(context.WithoutCancel(t.Context()), o)
-	require.NoError(t, err)
-	t.Cleanup(c.Close)
-	return c
-}
-
 // The suite that Watermill has for its own.
 func TestStreamsAreAPubSubOfWatermill(t *testing.T) {
-	c := client(t, testkit.Redis(t))
+	t.Parallel()
+	server, err := url.Parse(testkit.Redis(t))
+	require.NoError(t, err)
+	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{server.Host}, ForceSingleClient: true, DisableCache: true})
+	require.NoError(t, err)
+	t.Cleanup(client.Close)
 	group := func(t *testing.T, name string) (message.Publisher, message.Subscriber) {
 		t.Helper()
-		streams := eventbus.NewStreams(c.Client, c.Prefix)
+		streams := eventbus.NewStreams(client, server.Query().Get("prefix"))
 		return streams, eventbus.NewGroup(streams, name, 1, watermill.NewSlogLogger(slog.New(slog.DiscardHandler)))
 	}
 	tests.TestPubSub(t, tests.Features{

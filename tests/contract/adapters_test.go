@@ -14,8 +14,6 @@ import (
 	"github.com/peergpu/peergpu/adapters/cloudblob"
 	"github.com/peergpu/peergpu/adapters/eventbus"
 	"github.com/peergpu/peergpu/adapters/josetokens"
-	"github.com/peergpu/peergpu/adapters/memory"
-	"github.com/peergpu/peergpu/adapters/redislive"
 	"github.com/peergpu/peergpu/adapters/stripepay"
 	"github.com/peergpu/peergpu/adapters/system"
 	"github.com/peergpu/peergpu/domain"
@@ -68,13 +66,7 @@ func served(t *testing.T, url string) *cloudblob.Store {
 
 func TestRedisBus(t *testing.T) {
 	t.Parallel()
-	Bus(t, func(t *testing.T) ports.Bus {
-		client, log := redis(t, testkit.Redis(t)), slog.New(slog.DiscardHandler)
-		live := redislive.NewLive(client, memory.NewLive(), log)
-		live.Start()
-		t.Cleanup(live.Stop)
-		return eventbus.NewRedis(client.Client, client.Prefix, live, log)
-	})
+	Bus(t, func(t *testing.T) ports.Bus { return busOf(t, testkit.Redis(t)) })
 }
 
 func TestMemoryBus(t *testing.T) {

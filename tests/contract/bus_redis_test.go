@@ -1,4 +1,4 @@
-package eventbus_test
+package contract
 
 import (
 	"context"
@@ -19,12 +19,10 @@ import (
 	"github.com/peergpu/peergpu/tests/testkit"
 )
 
-const patience = 30 * time.Second
-
 // replica is a bus of its own over a shared Redis, not running yet.
-func replica(t *testing.T, url string) *eventbus.Redis {
+func busOf(t *testing.T, url string) *eventbus.Redis {
 	t.Helper()
-	c, log := client(t, url), slog.New(slog.DiscardHandler)
+	c, log := redis(t, url), slog.New(slog.DiscardHandler)
 	live := redislive.NewLive(c, memory.NewLive(), log)
 	live.Start()
 	t.Cleanup(live.Stop)
@@ -48,21 +46,17 @@ func runs(t *testing.T, b ports.Bus) (stop func()) {
 	return stop
 }
 
-func fact(n byte) domain.Event {
-	return domain.Event{ID: domain.ID{n}, Type: "tests.x", V: 1, Key: domain.ID{n}, Seq: int64(n), Data: []byte(`{}`)}
-}
-
 func TestOneOfTheReplicasHandlesAnEvent(t *testing.T) {
 	t.Parallel()
 	url := testkit.Redis(t)
 	var handled [2]atomic.Int64
-	buses := []*eventbus.Redis{replica(t, url), replica(t, url)}
+	buses := []*eventbus.Redis{busOf(t, url), busOf(t, url)}
 	for i, b := range buses {
 		b.Subscribe("one", func(context.Context, domain.Event) error { handled[i].Add(1); return nil }, "tests.x")
 		runs(t, b)
 	}
 	for n := range byte(100) {
-		require.NoError(t, buses[n%2].Publish(t.Context(), fact(n)))
+		require.NoError(t, buses[n%2].Publish(t.Context(), fact("tests.x", ids.New(), int64(n))))
 	}
 	assert.Equal(t, int64(100), handled[0].Load()+handled[1].Load())
 	assert.Positive(t, handled[0].Load())
@@ -72,22 +66,22 @@ func TestOneOfTheReplicasHandlesAnEvent(t *testing.T) {
 func TestWhatAConsumerOfAnotherReplicaSaysIsTheError(t *testing.T) {
 	t.Parallel()
 	url := testkit.Redis(t)
-	there, here := replica(t, url), replica(t, url)
+	there, here := busOf(t, url), busOf(t, url)
 	there.Subscribe("one", func(context.Context, domain.Event) error { return errors.New("not today") }, "tests.x")
 	here.Subscribe("one", func(context.Context, domain.Event) error { return errors.New("not here") }, "tests.x")
 	runs(t, there)
 	stop := runs(t, here)
-	err := here.Publish(t.Context(), fact(1))
+	err := here.Publish(t.Context(), fact("tests.x", ids.New(), int64(1)))
 	require.ErrorContains(t, err, "one: not ")
 	stop()
-	require.ErrorContains(t, there.Publish(t.Context(), fact(2)), "not today")
+	require.ErrorContains(t, there.Publish(t.Context(), fact("tests.x", ids.New(), int64(2))), "not today")
 }
 
 // flushed and started again are the same to the bus: the stream and its groups are gone.
 func TestAnEventThatRedisForgotIsAnErrorAndTheNextArrives(t *testing.T) {
 	t.Parallel()
 	server := testkit.RedisServer(t)
-	b := replica(t, server.URL)
+	b := busOf(t, server.URL)
 	begun, release := make(chan struct{}), make(chan struct{})
 	var calls atomic.Int64
 	b.Subscribe("one", func(ctx context.Context, e domain.Event) error {
@@ -99,11 +93,11 @@ func TestAnEventThatRedisForgotIsAnErrorAndTheNextArrives(t *testing.T) {
 	}, "tests.x")
 	runs(t, b)
 	published := make(chan error, 1)
-	go func() { published <- b.Publish(t.Context(), fact(1)) }()
+	go func() { published <- b.Publish(t.Context(), fact("tests.x", ids.New(), int64(1))) }()
 	<-begun
 	require.NoError(t, server.Down())
 	require.NoError(t, server.Up(t.Context()))
 	assert.Equal(t, domain.KindUnavailable, domain.KindOf(<-published))
 	close(release)
-	require.Eventually(t, func() bool { return b.Publish(t.Context(), fact(2)) == nil }, patience, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return b.Publish(t.Context(), fact("tests.x", ids.New(), int64(2))) == nil }, patience, 10*time.Millisecond)
 }
