@@ -216,7 +216,8 @@ func (s *subscription) read(ctx context.Context) error {
 			more = false
 		}
 	}
-	streams, err := s.client.Do(ctx, s.client.B().Xreadgroup().Group(s.name, s.consumer).Count(int64(places)).
+	// A read that is given up goes on at Redis, which would give messages to nobody.
+	streams, err := s.client.Do(context.WithoutCancel(ctx), s.client.B().Xreadgroup().Group(s.name, s.consumer).Count(int64(places)).
 		Block(block.Milliseconds()).Streams().Key(s.key).Id(">").Build()).AsXRead()
 	if rueidis.IsRedisNil(err) {
 		err = nil
@@ -339,10 +340,15 @@ func (s *subscription) ack(ctx context.Context, id string) {
 	}
 }
 
-// gone removes a consumer, unless messages are its own still: another takes those over.
+// gone removes a consumer. Messages that are its own still look as if nobody had handled
+// them for an hour, and so another takes them over with its next look.
 var gone = rueidis.NewLuaScript(`
-if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) == 0 then
+local pending = redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1000, ARGV[2])
+if #pending == 0 then
   return redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
+end
+for _, p in ipairs(pending) do
+  redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, p[1], 'IDLE', 3600000, 'JUSTID')
 end
 return 0`)
 
