@@ -36,8 +36,9 @@ func newReplicas(t *testing.T, n int, env ...string) *replicas {
 	t.Helper()
 	l := testkit.Listen(t)
 	front := "http://" + l.Addr().String()
-	shared := NewCluster(t, testkit.PostgresDatabase(t), append(env,
-		"PEERGPU_EVENTS="+testkit.Redis(t), "PEERGPU_PUBLIC_URL="+front, "PEERGPU_AGENTS_PER_SECOND=0")...)
+	shared := NewCluster(t, testkit.PostgresDatabase(t), append([]string{
+		"PEERGPU_EVENTS=" + testkit.Redis(t), "PEERGPU_PUBLIC_URL=" + front, "PEERGPU_AGENTS_PER_SECOND=0",
+	}, env...)...)
 	r := &replicas{Cluster: shared}
 	for range n {
 		r.servers = append(r.servers, shared.beside(t))
@@ -157,18 +158,7 @@ func TestThreeReplicasOfWhichOneIsKilledRunEveryJobOnce(t *testing.T) {
 	submitting.Wait()
 	require.Eventually(t, func() bool { return f.Finished() == jobs }, time.Minute, 10*time.Millisecond)
 
-	sum, w := sha256.Sum256([]byte("begun\nended\n")), invariants.World{Logs: map[string]string{}}
-	for _, j := range submitted {
-		require.Eventually(t, func() bool {
-			u.Call(http.MethodGet, "/api/jobs/"+j.ID, nil, &j)
-			return j.State == "succeeded"
-		}, 30*time.Second, 10*time.Millisecond, j.ID)
-		assert.Equal(t, 1, j.Attempt)
-		assert.Equal(t, 1, f.Runs()[j.ID], j.ID)
-		w.Acknowledged = append(w.Acknowledged, j.ID)
-		w.Logs[uuidOf(j.ID)] = hex.EncodeToString(sum[:])
-	}
-	r.Sound(w)
+	r.once(t, u, f, submitted)
 }
 
 // submit sends a job until it is taken, with one key: a replica may die with the request in
@@ -192,4 +182,124 @@ func (r *replicas) submit(t *testing.T, u *User, j *job, key string) {
 		defer answer.Body.Close()
 		return answer.StatusCode < 300 && json.NewDecoder(answer.Body).Decode(j) == nil
 	}, 30*time.Second, 10*time.Millisecond)
+}
+
+// A thousand agents, and two hundred jobs that run all the while: first a replica is killed
+// and started again, then each is restarted as for an upgrade.
+func TestReplicasAreKilledAndRestartedUnderAThousandAgents(t *testing.T) {
+	t.Parallel()
+	const jobs = 200
+	r := newReplicas(t, 3, "PEERGPU_LEASE_TTL=10s")
+	u := r.User("ada")
+	u.Call(http.MethodPost, "/api/billing/top-ups", map[string]any{"amount_micros": 200_000_000}, nil)
+	release := make(chan struct{})
+	f, err := fleet.Start(t.Context(), fleet.Options{
+		URL: r.URL, Owner: u.Token(), Name: "box", Count: stormAgents,
+		Run: func(a *fleet.Attempt) {
+			a.Print([]byte("begun\n"))
+			<-release
+			a.Print([]byte("ended\n"))
+		},
+	})
+	require.NoError(t, err)
+	t.Cleanup(f.Stop)
+	end := sync.OnceFunc(func() { close(release) })
+	t.Cleanup(end)
+	all := func() bool { return f.Online() == stormAgents }
+	require.Eventually(t, all, time.Minute, 10*time.Millisecond)
+	running := make([]job, jobs)
+	for i := range running {
+		r.submit(t, u, &running[i], fmt.Sprintf("job-%d", i))
+	}
+	require.Eventually(t, func() bool { return len(f.Runs()) == jobs }, 30*time.Second, 10*time.Millisecond)
+
+	r.servers[0].Kill()
+	gone := time.Now()
+	require.Eventually(t, all, back, 5*time.Millisecond)
+	t.Logf("killed: %d agents were there %s later", stormAgents, time.Since(gone).Round(10*time.Millisecond))
+	r.servers[0].Start()
+	for i, s := range r.servers {
+		require.Zero(t, s.Stop(), "it stops cleanly")
+		s.Start()
+		ready := time.Now()
+		require.Eventually(t, all, back, 5*time.Millisecond)
+		t.Logf("restarted %d: all were there %s after it was ready", i, time.Since(ready).Round(10*time.Millisecond))
+	}
+	end()
+	require.Eventually(t, func() bool { return f.Finished() == jobs }, time.Minute, 10*time.Millisecond)
+	r.once(t, u, f, running)
+}
+
+// once checks that each job ran once and is whole: its log, its money, the books.
+func (r *replicas) once(t *testing.T, u *User, f *fleet.Fleet, all []job) {
+	t.Helper()
+	sum, w := sha256.Sum256([]byte("begun\nended\n")), invariants.World{Logs: map[string]string{}}
+	for _, j := range all {
+		require.Eventually(t, func() bool {
+			u.Call(http.MethodGet, "/api/jobs/"+j.ID, nil, &j)
+			return j.State == "succeeded"
+		}, 30*time.Second, 10*time.Millisecond, j.ID)
+		assert.Equal(t, 1, j.Attempt, "it was never lost")
+		assert.Equal(t, 1, f.Runs()[j.ID], j.ID)
+		w.Acknowledged = append(w.Acknowledged, j.ID)
+		w.Logs[uuidOf(j.ID)] = hex.EncodeToString(sum[:])
+	}
+	r.Sound(w)
+}
+
+// What happens to Redis while jobs run costs nothing but time.
+func TestNothingIsLostWithRedis(t *testing.T) {
+	t.Parallel()
+	server := testkit.RedisServer(t)
+	r := newReplicas(t, 2, "PEERGPU_LEASE_TTL=10s", "PEERGPU_EVENTS="+server.URL)
+	u := r.User("ada")
+	u.Call(http.MethodPost, "/api/billing/top-ups", map[string]any{"amount_micros": 25_000_000}, nil)
+	const hosts, jobs = 10, 20
+	gate := make(chan struct{})
+	f, err := fleet.Start(t.Context(), fleet.Options{
+		URL: r.URL, Owner: u.Token(), Name: "box", Count: hosts,
+		Run: func(a *fleet.Attempt) {
+			a.Print([]byte("begun\n"))
+			<-gate
+			a.Print([]byte("ended\n"))
+		},
+	})
+	require.NoError(t, err)
+	t.Cleanup(f.Stop)
+	require.Eventually(t, func() bool { return f.Online() == hosts }, time.Minute, 10*time.Millisecond)
+	var all []job
+	for name, mishap := range map[string]func(meanwhile func()){
+		"killed": func(meanwhile func()) {
+			require.NoError(t, server.Down())
+			meanwhile()
+			require.NoError(t, server.Up(t.Context()))
+		},
+		"silent": func(meanwhile func()) {
+			require.NoError(t, server.Freeze())
+			meanwhile()
+			require.NoError(t, server.Thaw())
+		},
+		"flushed": func(meanwhile func()) {
+			require.NoError(t, server.Flush(t.Context()))
+			meanwhile()
+			require.NoError(t, server.Flush(t.Context()))
+		},
+	} {
+		these := make([]job, jobs)
+		finished := f.Finished()
+		for i := range these[:jobs/2] {
+			r.submit(t, u, &these[i], fmt.Sprintf("%s-%d", name, i))
+		}
+		mishap(func() {
+			for i := range these[jobs/2:] {
+				r.submit(t, u, &these[jobs/2+i], fmt.Sprintf("%s-%d", name, jobs/2+i))
+			}
+			for range jobs {
+				gate <- struct{}{}
+			}
+			require.Eventually(t, func() bool { return f.Finished() == finished+jobs }, time.Minute, 10*time.Millisecond, name)
+		})
+		all = append(all, these...)
+	}
+	r.once(t, u, f, all)
 }

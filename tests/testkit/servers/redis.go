@@ -83,8 +83,13 @@ func (r *Redis) Thaw() error { return r.cmd.Process.Signal(syscall.SIGCONT) }
 // Stop ends it and removes its folder.
 func (r *Redis) Stop() error { return errors.Join(r.Down(), os.RemoveAll(r.dir)) }
 
-// answers asks in the form for people, which needs no client.
-func (r *Redis) answers(ctx context.Context) error {
+// Flush removes everything.
+func (r *Redis) Flush(ctx context.Context) error { return r.ask(ctx, "FLUSHALL", "+OK") }
+
+func (r *Redis) answers(ctx context.Context) error { return r.ask(ctx, "PING", "+PONG") }
+
+// ask sends a command in the form for people, which needs no client.
+func (r *Redis) ask(ctx context.Context, command, expected string) error {
 	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", r.addr)
 	if err != nil {
 		return err
@@ -93,12 +98,12 @@ func (r *Redis) answers(ctx context.Context) error {
 	if err := conn.SetDeadline(time.Now().Add(time.Second)); err != nil {
 		return err
 	}
-	if _, err := conn.Write([]byte("PING\r\n")); err != nil {
+	if _, err := conn.Write([]byte(command + "\r\n")); err != nil {
 		return err
 	}
 	answer := make([]byte, 64)
 	n, err := conn.Read(answer)
-	if err == nil && !strings.HasPrefix(string(answer[:n]), "+PONG") {
+	if err == nil && !strings.HasPrefix(string(answer[:n]), expected) {
 		return fmt.Errorf("redis says %q", answer[:n])
 	}
 	return err
