@@ -26,6 +26,7 @@ type fleet struct {
 	later   []domain.ID                          // hosts that are looked at again at the next retry
 	doubt   bool                                 // occupancy has to be read again
 	touched map[domain.ID]struct{}               // devices that changed while it is read; nil: it is not
+	ended   ended                                // attempts that gave their devices back
 	news    chan struct{}
 }
 
@@ -33,7 +34,7 @@ func newFleet() *fleet {
 	return &fleet{
 		index: jobs.NewIndex(), waiting: jobs.NewWaiting(), parked: map[domain.ID]placement{},
 		offers: map[domain.ID]ports.Offer{}, byHost: map[domain.ID]map[domain.ID]struct{}{},
-		jobs: map[domain.ID]domain.ID{}, ready: map[domain.ID]struct{}{}, news: make(chan struct{}, 1),
+		jobs: map[domain.ID]domain.ID{}, ready: map[domain.ID]struct{}{}, news: make(chan struct{}, 1), ended: ended{known: map[Ref]struct{}{}},
 	}
 }
 
@@ -158,6 +159,15 @@ func (f *fleet) yield(devices []domain.ID) {
 		delete(f.jobs, id)
 		f.touch(id)
 	}
+}
+
+// over gives back the devices of an attempt that ended, and lets those who wait have a look
+// at the host.
+func (f *fleet) over(a Ref, host domain.ID, devices ...domain.ID) {
+	f.mu.Lock()
+	f.ended.put(a)
+	f.mu.Unlock()
+	f.free(host, devices...)
 }
 
 // free gives devices back and lets those who wait have a look at the host.

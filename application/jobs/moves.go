@@ -14,11 +14,34 @@ const movesTopic = "moves"
 
 // move is what a change of a job means for the market.
 type move struct {
-	Job    domain.ID   `json:"job"`
-	Queued bool        `json:"queued,omitempty"` // it waits still, or again
-	Host   domain.ID   `json:"host,omitzero"`    // that got devices back
-	Took   []domain.ID `json:"took,omitempty"`
-	Gave   []domain.ID `json:"gave,omitempty"`
+	Job    domain.ID `json:"job"`
+	Queued bool      `json:"queued,omitempty"` // it waits still, or again
+
+	Took []domain.ID `json:"took,omitempty"` // by the attempt that began
+	Now  int         `json:"now,omitempty"`  // its number
+
+	Gave []domain.ID `json:"gave,omitempty"` // by the attempt that ended
+	Was  int         `json:"was,omitempty"`  // its number
+	Host domain.ID   `json:"host,omitzero"`  // that got them back
+}
+
+// ended remembers the attempts that gave back their devices last. What different replicas
+// tell comes in any order: that an attempt took devices may be told after it gave them back.
+type ended struct {
+	known map[Ref]struct{}
+	ring  [endedAttempts]Ref
+	next  int
+}
+
+const endedAttempts = 4096
+
+func (e *ended) put(ref Ref) {
+	if _, known := e.known[ref]; known {
+		return
+	}
+	delete(e.known, e.ring[e.next])
+	e.known[ref], e.ring[e.next] = struct{}{}, ref
+	e.next = (e.next + 1) % endedAttempts
 }
 
 // tellMove tells other replicas what a change of a job means for the market.
@@ -26,10 +49,10 @@ func (s *Service) tellMove(before, after jobs.Snapshot) {
 	m := move{Job: after.ID, Queued: after.State == jobs.Queued}
 	was, is := active(before), active(after)
 	if was != nil && (is == nil || is.Number != was.Number) {
-		m.Host, m.Gave = was.Host, was.DeviceIDs()
+		m.Host, m.Gave, m.Was = was.Host, was.DeviceIDs(), was.Number
 	}
 	if is != nil && (was == nil || is.Number != was.Number) {
-		m.Took = is.DeviceIDs()
+		m.Took, m.Now = is.DeviceIDs(), is.Number
 	}
 	if len(m.Gave)+len(m.Took) == 0 && (m.Queued || before.State != jobs.Queued) {
 		return
@@ -47,14 +70,18 @@ func (f *fleet) follow(m move) {
 	f.mu.Lock()
 	defer f.signal()
 	defer f.mu.Unlock()
+	if len(m.Gave) > 0 {
+		f.ended.put(Ref{m.Job, m.Was})
+	}
 	for _, id := range m.Gave {
 		if f.jobs[id] == m.Job {
 			f.yield([]domain.ID{id})
 			f.ready[m.Host] = struct{}{}
 		}
 	}
+	_, over := f.ended.known[Ref{m.Job, m.Now}]
 	for _, id := range m.Took {
-		if _, taken := f.jobs[id]; !taken {
+		if _, taken := f.jobs[id]; !taken && !over {
 			f.index.Occupy(id)
 			f.jobs[id] = m.Job
 			f.touch(id)

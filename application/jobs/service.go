@@ -173,7 +173,7 @@ func (s *Service) follow(ctx context.Context, before, after jobs.Snapshot) {
 	id := after.ID
 	if was := before.Current(); was != nil && was.Active() && !after.Attempts[was.Number-1].Active() {
 		s.books.close(id, was.Number)
-		s.fleet.free(was.Host, was.DeviceIDs()...)
+		s.fleet.over(Ref{id, was.Number}, was.Host, was.DeviceIDs()...)
 	}
 	switch {
 	case after.State == jobs.Queued && before.State != jobs.Queued:

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -11,11 +12,13 @@ import (
 	"net/http"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/gorilla/websocket"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -119,7 +122,8 @@ func balance(t *testing.T, l net.Listener, servers []*Cluster) {
 func TestThreeReplicasOfWhichOneIsKilledRunEveryJobOnce(t *testing.T) {
 	t.Parallel()
 	const hosts, jobs = 20, 200
-	r := newReplicas(t, 3, "PEERGPU_LEASE_TTL=10s")
+	// What a submit had set aside when its replica died is free after five leases.
+	r := newReplicas(t, 3, "PEERGPU_LEASE_TTL=2s")
 	u := r.User("ada")
 	u.Call(http.MethodPost, "/api/billing/top-ups", map[string]any{"amount_micros": 25_000_000}, nil)
 	var midway sync.Once
@@ -153,6 +157,7 @@ func TestThreeReplicasOfWhichOneIsKilledRunEveryJobOnce(t *testing.T) {
 	killed := r.servers[1]
 	killed.Kill()
 	gone := time.Now()
+	require.Eventually(t, func() bool { return f.Online() < hosts }, 10*time.Second, time.Millisecond)
 	require.Eventually(t, func() bool { return f.Online() == hosts }, 10*time.Second, 5*time.Millisecond)
 	t.Logf("all hosts were back %s after a replica was killed", time.Since(gone).Round(time.Millisecond))
 	submitting.Wait()
@@ -233,7 +238,7 @@ func TestReplicasAreKilledAndRestartedUnderAThousandAgents(t *testing.T) {
 // once checks that each job ran once and is whole: its log, its money, the books.
 func (r *replicas) once(t *testing.T, u *User, f *fleet.Fleet, all []job) {
 	t.Helper()
-	sum, w := sha256.Sum256([]byte("begun\nended\n")), invariants.World{Logs: map[string]string{}}
+	sum, w := sha256.Sum256([]byte("begun\nended\n")), invariants.World{Logs: map[string]string{}, Swept: invariants.Later}
 	for _, j := range all {
 		require.Eventually(t, func() bool {
 			u.Call(http.MethodGet, "/api/jobs/"+j.ID, nil, &j)
@@ -302,4 +307,72 @@ func TestNothingIsLostWithRedis(t *testing.T) {
 		all = append(all, these...)
 	}
 	r.once(t, u, f, all)
+}
+
+// A host is connected to one replica, its job was submitted to another, and a browser sees
+// its log at the third, with a ticket of the second.
+func TestAJobIsSeenAtAnotherReplicaThanItWasSubmittedToAndRunsAt(t *testing.T) {
+	t.Parallel()
+	r := newReplicas(t, 3, "PEERGPU_LEASE_TTL=10s")
+	ada := r.User("ada")
+	ada.Call(http.MethodPost, "/api/billing/top-ups", map[string]any{"amount_micros": 25_000_000}, nil)
+	lines := make(chan string)
+	f, err := fleet.Start(t.Context(), fleet.Options{
+		URL: r.servers[0].URL, Owner: ada.Token(), Name: "box", Count: 1,
+		Run: func(a *fleet.Attempt) {
+			for line := range lines {
+				a.Print([]byte(line))
+			}
+		},
+	})
+	require.NoError(t, err)
+	t.Cleanup(f.Stop)
+	require.Eventually(t, func() bool { return f.Online() == 1 }, 10*time.Second, time.Millisecond)
+
+	second := &User{c: r.servers[1], token: ada.token}
+	var j job
+	second.Call(http.MethodPost, "/api/jobs", map[string]any{
+		"command": []string{"anything"}, "limits": map[string]any{"max_runtime_s": 600, "max_cost_micros": 1_000_000},
+	}, &j)
+	var ticket struct{ Protocols []string }
+	second.Call(http.MethodPost, "/api/ws-tickets", map[string]any{"job_id": j.ID}, &ticket)
+	dialer := websocket.Dialer{Subprotocols: ticket.Protocols}
+	socket := strings.Replace(r.servers[2].URL, "http", "ws", 1) + "/ws/job/" + j.ID
+	conn, resp, err := dialer.Dial(socket, nil)
+	require.NoError(t, err)
+	defer conn.Close()
+	require.NoError(t, resp.Body.Close())
+	_, resp, err = dialer.Dial(socket, nil)
+	require.ErrorIs(t, err, websocket.ErrBadHandshake, "a ticket is good once, wherever")
+	require.NoError(t, resp.Body.Close())
+
+	var log []byte
+	state := ""
+	next := func() {
+		t.Helper()
+		require.NoError(t, conn.SetReadDeadline(time.Now().Add(20*time.Second)))
+		kind, data, err := conn.ReadMessage()
+		require.NoError(t, err)
+		if kind == websocket.BinaryMessage {
+			log = append(log, data[16:]...) // after its offset and its time
+			return
+		}
+		var frame struct{ Job struct{ State string } }
+		require.NoError(t, json.Unmarshal(data, &frame))
+		state = cmp.Or(frame.Job.State, state)
+	}
+	want := ""
+	for _, line := range []string{"one\n", "two\n", "three\n"} {
+		lines <- line
+		want += line
+		for string(log) != want {
+			next()
+		}
+		assert.NotEqual(t, "succeeded", state, "the next line is printed when this one was seen")
+	}
+	close(lines)
+	for state != "succeeded" {
+		next()
+	}
+	assert.Equal(t, want, string(log))
 }
