@@ -25,7 +25,7 @@ func (c *Channels) tell(kind byte, host domain.ID, more []byte) {
 
 // fence ends the sessions of a host at other replicas that are older.
 func (c *Channels) fence(host domain.ID, epoch int64) {
-	c.tell(callFence, host, binary.BigEndian.AppendUint64(nil, uint64(epoch))) //nolint:gosec // epochs grow from 1
+	c.tell(callFence, host, binary.BigEndian.AppendUint64(nil, uint64(epoch)))
 }
 
 // Listen answers the calls of other replicas until ctx ends. A call that is lost costs
@@ -66,7 +66,7 @@ func (c *Channels) hear(call []byte) {
 	case callClose:
 		c.close(host, string(more))
 	case callFence:
-		if len(more) == 8 && uint64(s.Epoch) < binary.BigEndian.Uint64(more) { //nolint:gosec // epochs grow from 1
+		if len(more) == 8 && uint64(s.Epoch) < binary.BigEndian.Uint64(more) {
 			go s.end(wire.CloseFenced, "a newer session of this host took over")
 		}
 	}

@@ -215,6 +215,9 @@ func (s *Service) flush(ctx context.Context, b *book) error {
 	}
 	stored := b.stored
 	b.mu.Unlock()
+	// Who began to watch at another replica since these bytes were shown has not seen them,
+	// and did not find them stored: an empty batch behind them tells that they are.
+	s.Live.Publish(LogTopic(b.ref), EncodeBatch(stored, at, nil))
 	b.reply(Position{Offset: stored})
 	return nil
 }

@@ -84,7 +84,7 @@ func TestAnEventThatRedisForgotIsAnErrorAndTheNextArrives(t *testing.T) {
 	b := busOf(t, server.URL)
 	begun, release := make(chan struct{}), make(chan struct{})
 	var calls atomic.Int64
-	b.Subscribe("one", func(ctx context.Context, e domain.Event) error {
+	b.Subscribe("one", func(context.Context, domain.Event) error {
 		if calls.Add(1) == 1 {
 			close(begun)
 			<-release

@@ -317,6 +317,7 @@ func TestAJobIsSeenAtAnotherReplicaThanItWasSubmittedToAndRunsAt(t *testing.T) {
 	ada := r.User("ada")
 	ada.Call(http.MethodPost, "/api/billing/top-ups", map[string]any{"amount_micros": 25_000_000}, nil)
 	lines := make(chan string)
+	over := sync.OnceFunc(func() { close(lines) })
 	f, err := fleet.Start(t.Context(), fleet.Options{
 		URL: r.servers[0].URL, Owner: ada.Token(), Name: "box", Count: 1,
 		Run: func(a *fleet.Attempt) {
@@ -327,6 +328,7 @@ func TestAJobIsSeenAtAnotherReplicaThanItWasSubmittedToAndRunsAt(t *testing.T) {
 	})
 	require.NoError(t, err)
 	t.Cleanup(f.Stop)
+	t.Cleanup(over)
 	require.Eventually(t, func() bool { return f.Online() == 1 }, 10*time.Second, time.Millisecond)
 
 	second := &User{c: r.servers[1], token: ada.token}
@@ -370,7 +372,7 @@ func TestAJobIsSeenAtAnotherReplicaThanItWasSubmittedToAndRunsAt(t *testing.T) {
 		}
 		assert.NotEqual(t, "succeeded", state, "the next line is printed when this one was seen")
 	}
-	close(lines)
+	over()
 	for state != "succeeded" {
 		next()
 	}
