@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -182,6 +184,13 @@ func (d *delivery) answer(name string, err error) {
 	if len(d.left) == 0 {
 		close(d.done)
 	}
+}
+
+// unanswered names the consumers that have not answered.
+func (d *delivery) unanswered() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Collect(maps.Keys(d.left))
 }
 
 // abandon ends the wait for answers that may never come.

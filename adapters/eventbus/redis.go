@@ -190,6 +190,7 @@ func (b *Redis) Publish(ctx context.Context, e domain.Event) error {
 	defer look.Stop()
 	late := time.NewTimer(answerBy)
 	defer late.Stop()
+	var silent map[string]bool
 	for {
 		select {
 		case <-d.done:
@@ -198,6 +199,7 @@ func (b *Redis) Publish(ctx context.Context, e domain.Event) error {
 			if there, err := b.streams.has(ctx, eventsTopic, entry); err == nil && !there {
 				d.abandon(errGone)
 			}
+			silent = b.silent(ctx, d, entry, silent)
 		case <-late.C:
 			return errUnheard
 		case <-ctx.Done():
@@ -206,4 +208,19 @@ func (b *Redis) Publish(ctx context.Context, e domain.Event) error {
 			return errStopped
 		}
 	}
+}
+
+// silent gives the consumers that have acknowledged an entry and not answered. Who is among
+// them for the second time died in between, or its answer was lost.
+func (b *Redis) silent(ctx context.Context, d *delivery, entry string, before map[string]bool) map[string]bool {
+	now := map[string]bool{}
+	for _, name := range d.unanswered() {
+		if over, err := b.streams.acked(ctx, eventsTopic, name, entry); err != nil || !over {
+			continue
+		}
+		if now[name] = true; before[name] {
+			d.abandon(errOverhear)
+		}
+	}
+	return now
 }

@@ -29,8 +29,10 @@ const (
 	block = time.Second
 	// beat is how often a consumer says that it still handles a message, and idle how long
 	// one that does not say so keeps it before another takes it over.
-	beat = 3 * time.Second
-	idle = 10 * time.Second
+	beat = time.Second
+	idle = 5 * time.Second
+	// answerTime is how long Redis has to take an acknowledgement.
+	answerTime = 3 * time.Second
 	// pauseOnError is before a command that failed is tried again.
 	pauseOnError = 200 * time.Millisecond
 	// resend is before a message that was refused is given again.
@@ -95,6 +97,27 @@ func (s *Streams) add(ctx context.Context, topic string, m *message.Message) (st
 func (s *Streams) has(ctx context.Context, topic, id string) (bool, error) {
 	found, err := s.client.Do(ctx, s.client.B().Xrange().Key(s.key(topic)).Start(id).End(id).Build()).AsXRange()
 	return len(found) > 0, err
+}
+
+// acked is 1 for an entry that a group has been given and does not have in hand any more.
+var acked = rueidis.NewLuaScript(`
+if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[2], ARGV[2], 1) > 0 then return 0 end
+local time, number = string.match(ARGV[2], '(%d+)-(%d+)')
+for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+  local of = {}
+  for i = 1, #group, 2 do of[group[i]] = group[i + 1] end
+  if of['name'] == ARGV[1] then
+    local last, at = string.match(of['last-delivered-id'], '(%d+)-(%d+)')
+    local after = tonumber(time) - tonumber(last)
+    return (after < 0 or after == 0 and tonumber(number) <= tonumber(at)) and 1 or 0
+  end
+end
+return 0`)
+
+// acked says whether a group has acknowledged an entry.
+func (s *Streams) acked(ctx context.Context, topic, group, id string) (bool, error) {
+	n, err := acked.Exec(ctx, s.client, []string{s.key(topic)}, []string{group, id}).AsInt64()
+	return n == 1, err
 }
 
 // Close implements message.Publisher. The connection is the caller's.
@@ -235,23 +258,40 @@ func (s *subscription) read(ctx context.Context) error {
 // takeOver claims the messages of consumers that died.
 func (s *subscription) takeOver(ctx context.Context) {
 	for s.wait(ctx, idle/4) {
-		select {
-		case s.slots <- struct{}{}:
-		case <-ctx.Done():
-			return
+		for from := "0-0"; from != ""; {
+			var err error
+			if from, err = s.claim(ctx, from); err != nil && ctx.Err() == nil {
+				s.log.Error("redis does not give the messages of others", err, nil)
+			}
 		}
-		answer, err := s.client.Do(ctx, s.client.B().Xautoclaim().Key(s.key).Group(s.name).Consumer(s.consumer).
-			MinIdleTime(strconv.FormatInt(idle.Milliseconds(), 10)).Start("0-0").Count(1).Build()).ToArray()
-		var entries []rueidis.XRangeEntry
-		if err == nil && len(answer) > 1 {
+	}
+}
+
+// claim takes over one message at most, of some that begin with an entry. It tells with
+// which entry the others begin; "" means that there are none.
+func (s *subscription) claim(ctx context.Context, from string) (next string, err error) {
+	select {
+	case s.slots <- struct{}{}:
+	case <-ctx.Done():
+		return "", nil
+	}
+	answer, err := s.client.Do(ctx, s.client.B().Xautoclaim().Key(s.key).Group(s.name).Consumer(s.consumer).
+		MinIdleTime(strconv.FormatInt(idle.Milliseconds(), 10)).Start(from).Count(1).Build()).ToArray()
+	var entries []rueidis.XRangeEntry
+	if err == nil && len(answer) > 1 {
+		if next, err = answer[0].ToString(); err == nil {
 			entries, err = answer[1].AsXRange()
 		}
-		if err != nil || len(entries) == 0 {
-			<-s.slots
-			continue
-		}
+	}
+	if err != nil || len(entries) == 0 {
+		<-s.slots
+	} else {
 		s.handle(ctx, entries[0])
 	}
+	if err != nil || next == "0-0" || ctx.Err() != nil {
+		return "", err
+	}
+	return next, nil
 }
 
 // beat says of what is being handled that somebody handles it.
@@ -333,7 +373,7 @@ func (s *subscription) give(ctx context.Context, entry rueidis.XRangeEntry) bool
 // ack says that a message was handled. What is not said, because Redis is away, costs a
 // second delivery.
 func (s *subscription) ack(ctx context.Context, id string) {
-	ctx, cancel := context.WithTimeout(ctx, beat)
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	if err := s.client.Do(ctx, s.client.B().Xack().Key(s.key).Group(s.name).Id(id).Build()).Error(); err != nil {
 		s.log.Error("redis was not told that a message was handled", err, watermill.LogFields{"entry": id})
@@ -353,7 +393,7 @@ end
 return 0`)
 
 func (s *subscription) leave(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, beat)
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	_ = gone.Exec(ctx, s.client, []string{s.key}, []string{s.name, s.consumer}).Error()
 }

@@ -101,3 +101,21 @@ func TestAnEventThatRedisForgotIsAnErrorAndTheNextArrives(t *testing.T) {
 	close(release)
 	require.Eventually(t, func() bool { return b.Publish(t.Context(), fact("tests.x", ids.New(), int64(2))) == nil }, patience, 10*time.Millisecond)
 }
+
+// deaf loses what others say.
+type deaf struct{ ports.Live }
+
+func (deaf) Publish(string, []byte) {}
+
+func TestAnAnswerThatWasLostIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	client, log := redis(t, testkit.Redis(t)), slog.New(slog.DiscardHandler)
+	b := eventbus.NewRedis(client.Client, client.Prefix, deaf{memory.NewLive()}, log)
+	var handled atomic.Int64
+	b.Subscribe("one", func(context.Context, domain.Event) error { handled.Add(1); return nil }, "tests.x")
+	runs(t, b)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	assert.Equal(t, "answers_lost", domain.CodeOf(b.Publish(ctx, fact("tests.x", ids.New(), 1))))
+	assert.Equal(t, int64(1), handled.Load())
+}

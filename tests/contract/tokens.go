@@ -45,6 +45,7 @@ type tokenSigner struct {
 func claims() ports.Claims {
 	c := filled[ports.Claims]()
 	c.Roles = []domain.Role{domain.RoleRenter, domain.RoleAdmin}
+	c.Scopes = []domain.Scope{domain.ScopeJobsRead, domain.ScopeHostsRead}
 	c.Expires = now().Truncate(time.Second).Add(time.Hour)
 	return c
 }
@@ -66,7 +67,9 @@ func (c tokenSigner) refused(t *testing.T, audience ports.Audience, token string
 func (c tokenSigner) issued(t *testing.T) {
 	t.Parallel()
 	person, host := claims(), ports.Claims{Subject: ids.New(), Expires: claims().Expires}
-	for audience, want := range map[ports.Audience]ports.Claims{ports.AudienceAPI: person, ports.AudienceAgent: host} {
+	powerless := claims()
+	powerless.Scopes = []domain.Scope{} // which is not the same as all
+	for audience, want := range map[ports.Audience]ports.Claims{ports.AudienceAPI: person, ports.AudienceAgent: host, ports.AudienceTicket: powerless} {
 		got, err := c.Verify(audience, c.issue(t, audience, want))
 		require.NoError(t, err)
 		same(t, want, got)
