@@ -161,7 +161,6 @@ func TestThreeReplicasOfWhichOneIsKilledRunEveryJobOnce(t *testing.T) {
 	require.Eventually(t, func() bool { return f.Online() == hosts }, 10*time.Second, 5*time.Millisecond)
 	t.Logf("all hosts were back %s after a replica was killed", time.Since(gone).Round(time.Millisecond))
 	submitting.Wait()
-	require.Eventually(t, func() bool { return f.Finished() == jobs }, time.Minute, 10*time.Millisecond)
 
 	r.once(t, u, f, submitted)
 }
