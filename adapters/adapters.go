@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"go.uber.org/fx"
 	"go.uber.org/fx/fxevent"
 
@@ -73,9 +75,10 @@ type storage struct {
 	Database    database
 }
 
-// database tells whether the database answers.
+// database tells whether the database answers, and how its connections are used.
 type database struct {
-	ping func(context.Context) (skew time.Duration, err error)
+	ping   func(context.Context) (skew time.Duration, err error)
+	meters []prometheus.Collector
 }
 
 // store is what both kinds of storage have.
@@ -111,7 +114,11 @@ func openStorage(lc fx.Lifecycle, c Config, clock ports.Clock, ids ports.IDs, lo
 		return storage{}, unopened(c.Database, err)
 	}
 	lc.Append(fx.StopHook(db.Close))
-	return storageOf(db, database{ping: db.Ping}), nil
+	d := database{ping: db.Ping}
+	for name, pool := range db.Pools() {
+		d.meters = append(d.meters, collectors.NewDBStatsCollector(pool, name))
+	}
+	return storageOf(db, d), nil
 }
 
 const openTimeout = time.Minute

@@ -68,6 +68,8 @@ type Config struct {
 
 	LogLevel string `env:"PEERGPU_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error"`
 
+	MetricsToken string `env:"PEERGPU_METRICS_TOKEN,unset" doc:"secret: at least 16 characters; who sends it as a bearer may read /metrics (Prometheus), which is not there when empty"`
+
 	TokenKey    string `env:"PEERGPU_TOKEN_KEY,unset" doc:"secret: 32 bytes in base64, signs access tokens; made in PEERGPU_DATA/keys when empty, unless DATABASE is postgres"`
 	ManifestKey string `env:"PEERGPU_MANIFEST_KEY,unset" doc:"secret: 32 bytes in base64, signs what agents obey; as above"`
 	VaultKey    string `env:"PEERGPU_VAULT_KEY,unset" doc:"secret: 32 bytes in base64, encrypts renters' secrets in the database; as above"`
@@ -171,6 +173,7 @@ func (c Config) Complete() (Config, error) {
 	}
 	_, err = c.clientAddress()
 	add(err != nil, "PEERGPU_TRUSTED_PROXIES: %v", err)
+	add(c.MetricsToken != "" && len(c.MetricsToken) < 16, "PEERGPU_METRICS_TOKEN: at least 16 characters; openssl rand -hex 16 makes one")
 	add(!oneOf(c.LogLevel+"|", "debug|", "info|", "warn|", "error|"), "PEERGPU_LOG_LEVEL: debug, info, warn or error")
 	return c, errors.Join(wrong...)
 }

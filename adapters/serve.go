@@ -152,6 +152,7 @@ type serverDeps struct {
 	Limiter   ports.Limiter
 	Blobs     http.Handler `name:"blobs"`
 	Gateway   *gateway.Gateway
+	Outbox    ports.Outbox
 	Database  database
 	Log       *slog.Logger
 }
@@ -176,7 +177,9 @@ func newServer(d serverDeps) (*Server, error) {
 			PublicURL: d.Config.PublicURL, Secure: strings.HasPrefix(d.Config.PublicURL, "https://"),
 			Demo: demoSignIn(d.Config), BundleBytes: d.Config.BundleBytes,
 			Requests: perMinute(d.Config.RequestsPerMinute), Submits: perMinute(d.Config.JobsPerMinute),
+			MetricsToken: d.Config.MetricsToken,
 		},
+		Outbox: d.Outbox, Meters: d.Database.meters,
 	})
 	if err != nil {
 		return nil, err

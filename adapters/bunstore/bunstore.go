@@ -12,6 +12,7 @@ package bunstore
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"log/slog"
 	"sync"
@@ -80,6 +81,15 @@ func (s *Store) disconnect() error {
 		err = errors.Join(s.write.Close(), err)
 	}
 	return errors.Join(err, s.cleanup())
+}
+
+// Pools are the connections, by what they are for.
+func (s *Store) Pools() map[string]*sql.DB {
+	pools := map[string]*sql.DB{"read": s.read.DB}
+	if s.write != s.read {
+		pools["write"] = s.write.DB
+	}
+	return pools
 }
 
 // Ping checks that the database answers, and tells how far its clock is ahead of

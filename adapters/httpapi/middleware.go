@@ -79,6 +79,7 @@ func (s *server) logged(next echo.HandlerFunc) echo.HandlerFunc {
 				attrs = append(attrs, slog.String("user", who.User.String()))
 			}
 			s.Log.LogAttrs(c.Request().Context(), level, "request", attrs...)
+			s.meters.observe(c, s.Clock.Now().Sub(began))
 		}()
 		if err := next(c); err != nil {
 			c.Error(err) // here, so that the status is known

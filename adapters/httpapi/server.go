@@ -9,6 +9,7 @@ import (
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/labstack/echo/v4"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/peergpu/peergpu/application/billing"
 	"github.com/peergpu/peergpu/application/hosts"
@@ -30,6 +31,8 @@ type Settings struct {
 	// Of an account, or of an address where nobody is signed in; 0 times is no limit.
 	Requests ports.Limit
 	Submits  ports.Limit // of jobs, by an account
+	// MetricsToken is what who reads /metrics has to send. Empty: there is no /metrics.
+	MetricsToken string
 }
 
 // Deps is what the HTTP server needs.
@@ -43,6 +46,7 @@ type Deps struct {
 	Clock     ports.Clock
 	Limiter   ports.Limiter
 	Log       *slog.Logger
+	Outbox    ports.Outbox // whose lag is measured; nil: nobody measures it
 
 	Blobs       http.Handler // serves /blobs/{token}
 	Pages       http.Handler // the web app
@@ -51,6 +55,8 @@ type Deps struct {
 	MeSocket    http.HandlerFunc
 	// Ready tells for each part that we need what is wrong with it; nil is well.
 	Ready func(context.Context) map[string]error
+	// Meters are more for /metrics.
+	Meters []prometheus.Collector
 	// LinkKey signs links and cursors. Replicas share it.
 	LinkKey []byte
 	// Address is where a request comes from; nil: whoever connects to us.
@@ -65,6 +71,7 @@ type server struct {
 	jobRequest *openapi3.Schema // of a submit's JSON, for multipart bodies
 	cookie     string           // the name of the refresh cookie
 	sameOrigin *http.CrossOriginProtection
+	meters     *meters
 }
 
 var _ api.StrictServerInterface = (*server)(nil)
@@ -77,7 +84,7 @@ func New(d Deps) (*echo.Echo, error) {
 	}
 	s := &server{
 		Deps: d, version: spec.Info.Version, jobRequest: spec.Components.Schemas["JobRequest"].Value,
-		cookie: cookieName(d.Settings.Secure), sameOrigin: http.NewCrossOriginProtection(),
+		cookie: cookieName(d.Settings.Secure), sameOrigin: http.NewCrossOriginProtection(), meters: newMeters(d),
 	}
 	if origin := originOf(d.Settings.PublicURL); origin != "" {
 		if err := s.sameOrigin.AddTrustedOrigin(origin); err != nil {
@@ -121,6 +128,9 @@ func (s *server) mount(e *echo.Echo) error {
 		s.JobSocket(c.Response(), c.Request(), c.Param("job_id"))
 		return nil
 	})
+	if s.Settings.MetricsToken != "" {
+		s.mountMetrics(e)
+	}
 	return Docs(e)
 }
 

@@ -314,3 +314,8 @@ func (s *Service) History(ctx context.Context, who domain.Actor, asHost bool, p 
 	}
 	return s.Ledger.List(ctx, ports.LedgerFilter{Account: account}, p)
 }
+
+// Platform is the balances of the platform's own accounts.
+func (s *Service) Platform(ctx context.Context) (map[billing.Account]domain.Micros, error) {
+	return s.Ledger.Balances(ctx, billing.PlatformFee, billing.PlatformLoss, billing.Rounding)
+}

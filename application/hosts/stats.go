@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/peergpu/peergpu/domain"
+	"github.com/peergpu/peergpu/domain/hosts"
 )
 
 // Stats is the market in numbers.
@@ -15,6 +16,24 @@ type Stats struct {
 	// Cheapest is of each model the cheapest offer with a free GPU; its Free counts those
 	// of the model on all hosts.
 	Cheapest []Offer
+}
+
+// Census counts the hosts that are not retired: online, offline and suspended ones.
+func (s *Service) Census(ctx context.Context) (map[string]int, error) {
+	census := map[string]int{"online": 0, "offline": 0, "suspended": 0}
+	err := s.eachHost(ctx, func(h hosts.Snapshot, p hosts.Presence) error {
+		switch {
+		case h.Standing == hosts.Retired:
+		case h.Standing != hosts.Active:
+			census["suspended"]++
+		case s.online(p):
+			census["online"]++
+		default:
+			census["offline"]++
+		}
+		return nil
+	})
+	return census, err
 }
 
 // mostModels is how many models Stats names: those with the most free GPUs.
@@ -28,12 +47,12 @@ func (s *Service) Stats(ctx context.Context) (Stats, error) {
 		return Stats{}, err
 	}
 	var stats Stats
-	hosts, models := map[domain.ID]bool{}, map[string]Offer{}
+	offering, models := map[domain.ID]bool{}, map[string]Offer{}
 	for _, o := range all {
 		if o.Host.Facts.OwnerOnly() {
 			continue
 		}
-		hosts[o.Host.ID] = true
+		offering[o.Host.ID] = true
 		free := o.GPUs - len(s.Occupancy.Busy(o.devices...))
 		stats.GPUs += o.GPUs
 		stats.Free += free
@@ -48,7 +67,7 @@ func (s *Service) Stats(ctx context.Context) (Stats, error) {
 		best.Free = total
 		models[o.Model] = best
 	}
-	stats.Hosts = len(hosts)
+	stats.Hosts = len(offering)
 	for _, o := range models {
 		stats.Cheapest = append(stats.Cheapest, o)
 	}

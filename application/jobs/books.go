@@ -132,6 +132,7 @@ func (s *Service) AppendLog(ctx context.Context, who domain.Actor, ref Ref, offs
 		}
 	}
 	s.take(b, at, data)
+	s.counters.logBytes.Add(int64(len(data)))
 	full := len(b.pending) >= flushBytes
 	arm := !b.armed && !full
 	b.armed = b.armed || arm

@@ -65,6 +65,7 @@ type Service struct {
 	steady   time.Time // since when storage has answered without a break; the sweep's alone
 	handles  sync.Map  // account → its handle, which never changes
 	replica  string    // which tells its own moves from others'
+	counters counters
 }
 
 // New makes the use cases. Load has to run before the first of them.
@@ -119,6 +120,9 @@ func (s *Service) announce(before, j jobs.Snapshot) {
 	s.Live.Publish(RenterTopic(j.Renter), data)
 	was, is := active(before), active(j)
 	s.tellMove(before, j)
+	if is != nil && (was == nil || was.Number != is.Number) {
+		s.counters.leased(j, is)
+	}
 	if was == nil || is == nil || was.Number != is.Number {
 		for _, a := range []*jobs.Attempt{was, is} {
 			if a != nil {

@@ -78,13 +78,13 @@ func open(t *testing.T, change ...func(*httpapi.Settings)) *site {
 		Jobs: s.Jobs, Hosts: s.Hosts, Identity: s.Identity, Manifests: s.Manifests, Clock: s.Clock, IDs: system.IDs{},
 		Live: s.Live, Log: log, JobJSON: httpapi.JobJSON, HostJSON: httpapi.HostJSON, LoadJSON: httpapi.LoadJSON,
 		Limiter: limiter, Address: cameFrom, Connects: settings.Requests,
-	}, gateway.NewChannels(memory.NewLive()))
+	}, gateway.NewChannels(s.Live))
 	var err error
 	s.echo, err = httpapi.New(httpapi.Deps{
 		Identity: s.Identity, Hosts: s.Hosts, Jobs: s.Jobs, Billing: s.Billing, Users: s.Store.Users(), Manifests: s.Manifests,
 		Clock: s.Clock, Log: log, Blobs: s.Blobs.Handler(), Pages: pages(t), AgentSocket: g.Agent, JobSocket: g.Job, MeSocket: g.Me,
 		Ready: func(context.Context) map[string]error { return s.ready }, LinkKey: []byte("links"), Settings: settings,
-		Limiter: limiter, Address: cameFrom,
+		Limiter: limiter, Address: cameFrom, Outbox: s.Store.Outbox(),
 	})
 	require.NoError(t, err)
 	s.wire = newPipes()
