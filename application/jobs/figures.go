@@ -36,7 +36,7 @@ func (c *counters) leased(j jobs.Snapshot, a *jobs.Attempt) {
 // Figures counts what is there now. It costs a query for each state.
 func (s *Service) Figures(ctx context.Context) (Figures, error) {
 	f := Figures{
-		ByState: map[jobs.State]int64{}, Leases: uint64(s.counters.leases.Load()), //nolint:gosec // it only grows
+		ByState: map[jobs.State]int64{}, Leases: uint64(s.counters.leases.Load()),
 		Waited: time.Duration(s.counters.waited.Load()), LogBytes: s.counters.logBytes.Load(),
 	}
 	for _, state := range []jobs.State{jobs.Pending, jobs.Queued, jobs.Assigned, jobs.Running, jobs.Cancelling} {
