@@ -81,11 +81,11 @@ func background(lc fx.Lifecycle, log *slog.Logger, name string, task func(contex
 
 // startRelay carries events from the outbox to their reactions. It stops before the
 // bus, so that its last flush is still handled.
-func startRelay(lc fx.Lifecycle, log *slog.Logger, bus ports.Bus, outbox ports.Outbox, leader ports.Leader,
+func startRelay(lc fx.Lifecycle, log *slog.Logger, bus ports.Bus, outbox ports.Outbox, leader ports.Leader, live ports.Live,
 	_ *jobs.Service, _ *hosts.Service, _ *billing.Service, // they subscribe when they are made
 ) {
 	background(lc, log, "bus", bus.Run)
-	background(lc, log, "relay", eventbus.NewRelay(outbox, bus, leader, log).Run)
+	background(lc, log, "relay", eventbus.NewRelay(outbox, bus, leader, live, log).Run)
 }
 
 // startScheduler loads the market, matches, and sweeps what time alone brings.

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	relayTick  = time.Second            // events of other processes wake nobody here
+	relayTick  = time.Second            // for events of which nobody told
 	relayPage  = 256                    // events read at a time, more when others block them
 	relayKeys  = 64                     // keys published at the same time
 	firstPause = 250 * time.Millisecond // after a failed publish, doubled at each
@@ -28,17 +28,26 @@ type Relay struct {
 	outbox ports.Outbox
 	bus    ports.Bus
 	leader ports.Leader
+	live   ports.Live
 	log    *slog.Logger
 }
 
-// NewRelay makes a relay.
-func NewRelay(outbox ports.Outbox, bus ports.Bus, leader ports.Leader, log *slog.Logger) *Relay {
-	return &Relay{outbox: outbox, bus: bus, leader: leader, log: log}
+// relayTopic is where replicas tell the one that relays that they stored events.
+const relayTopic = "outbox"
+
+// NewRelay makes a relay. Replicas that share live and the leader have one that works.
+func NewRelay(outbox ports.Outbox, bus ports.Bus, leader ports.Leader, live ports.Live, log *slog.Logger) *Relay {
+	return &Relay{outbox: outbox, bus: bus, leader: leader, live: live, log: log}
 }
 
 // Run relays until ctx ends. Then it publishes what is still pending, for some seconds
 // at most, and returns nil; the bus has to run until then.
 func (r *Relay) Run(ctx context.Context) error {
+	stored, cancel := r.live.Subscribe(relayTopic)
+	defer cancel()
+	over := make(chan struct{})
+	defer close(over)
+	go r.tell(over)
 	return r.leader.Lead(ctx, "relay", func(lead context.Context) error {
 		// A stop leaves time for the last events; lost leadership does not, because
 		// another process relays already.
@@ -56,15 +65,28 @@ func (r *Relay) Run(ctx context.Context) error {
 			case <-out.Done():
 			}
 		})()
-		s := &shift{Relay: r, stop: ctx, out: out, reports: make(chan report), slots: make(chan struct{}, relayKeys), page: relayPage, busy: map[domain.ID]bool{}}
+		s := &shift{Relay: r, stored: stored, stop: ctx, out: out, reports: make(chan report), slots: make(chan struct{}, relayKeys), page: relayPage, busy: map[domain.ID]bool{}}
 		s.work()
 		return nil
 	})
 }
 
+// tell tells whoever relays of the events that are stored here.
+func (r *Relay) tell(over <-chan struct{}) {
+	for {
+		select {
+		case <-r.outbox.Wake():
+			r.live.Publish(relayTopic, nil)
+		case <-over:
+			return
+		}
+	}
+}
+
 // shift is one time as the leader. Its fields belong to work, but for what lanes get.
 type shift struct {
 	*Relay
+	stored    <-chan []byte // somebody did
 	stop, out context.Context
 	reports   chan report   // from lanes
 	slots     chan struct{} // of lanes that publish
@@ -105,7 +127,7 @@ func (s *shift) work() {
 		}
 		look = true
 		select {
-		case <-s.outbox.Wake():
+		case <-s.stored:
 		case <-tick.C:
 		case <-stopped:
 			stopped = nil

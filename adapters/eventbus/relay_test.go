@@ -122,7 +122,7 @@ func relaying(t *testing.T, o *outbox, p *publisher, leader ports.Leader) (stop 
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- NewRelay(o, p, leader, slog.New(slog.DiscardHandler)).Run(ctx) }()
+	go func() { ended <- NewRelay(o, p, leader, make(told, 1), slog.New(slog.DiscardHandler)).Run(ctx) }()
 	var once sync.Once
 	stop = func() {
 		once.Do(func() {
@@ -391,3 +391,15 @@ func TestEveryEventIsPublishedInTheOrderOfItsKey(t *testing.T) {
 		})
 	})
 }
+
+// told is a fan-out with one topic and one subscriber.
+type told chan []byte
+
+func (l told) Publish(_ string, data []byte) {
+	select {
+	case l <- data:
+	default:
+	}
+}
+
+func (l told) Subscribe(string) (messages <-chan []byte, cancel func()) { return l, func() {} }
