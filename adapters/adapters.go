@@ -205,7 +205,7 @@ func newBetween(lc fx.Lifecycle, c Config, clock ports.Clock, log *slog.Logger) 
 	if !oneOf(c.Events, redisSchemes...) {
 		return between{Live: here, Limiter: alone, Bus: eventbus.NewMemory(log)}, nil
 	}
-	client, err := redislive.Open(context.Background(), c.redis)
+	client, err := redislive.Open(context.Background(), c.redis, log)
 	if err != nil {
 		return between{}, fmt.Errorf("PEERGPU_EVENTS: %w", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -66,7 +67,7 @@ func (s *server) logged(next echo.HandlerFunc) echo.HandlerFunc {
 		began := s.Clock.Now()
 		defer func() { // even when the connection is cut on purpose
 			level := slog.LevelInfo
-			if c.Path() == "/healthz" || c.Path() == "/readyz" {
+			if slices.Contains([]string{"/healthz", "/readyz", "/metrics"}, c.Path()) {
 				level = slog.LevelDebug
 			}
 			attrs := []slog.Attr{

@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/url"
 	"regexp"
@@ -104,13 +105,18 @@ type Client struct {
 }
 
 // Open connects. A Redis that is away is waited for, 30 s at most.
-func Open(ctx context.Context, o Options) (*Client, error) {
+func Open(ctx context.Context, o Options, log *slog.Logger) (*Client, error) {
 	ctx, cancel := context.WithTimeout(ctx, opening)
 	defer cancel()
+	waits := false
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
 		client, err := rueidis.NewClient(o.client)
 		if err == nil {
 			return &Client{Client: client, Prefix: o.prefix}, nil
+		}
+		if !waits {
+			log.Warn("redis does not answer; it is waited for", "address", o.client.InitAddress[0], "at_most", opening, "error", err)
+			waits = true
 		}
 		select {
 		case <-time.After(pause):

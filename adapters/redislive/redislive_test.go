@@ -56,7 +56,7 @@ func TestARedisThatIsNotThereIsWaitedFor(t *testing.T) {
 		o, err := redislive.Parse(server.URL, "")
 		if err == nil {
 			var client *redislive.Client
-			if client, err = redislive.Open(t.Context(), o); err == nil {
+			if client, err = redislive.Open(t.Context(), o, quiet); err == nil {
 				err = client.Ping(t.Context())
 				client.Close()
 			}
@@ -71,7 +71,7 @@ func TestARedisThatIsNotThereIsWaitedFor(t *testing.T) {
 	require.NoError(t, server.Down())
 	o, err := redislive.Parse(server.URL, "")
 	require.NoError(t, err)
-	_, err = redislive.Open(ended, o)
+	_, err = redislive.Open(ended, o, quiet)
 	require.Error(t, err)
 	require.NoError(t, server.Up(t.Context()))
 }
@@ -80,7 +80,7 @@ func open(t *testing.T, server *servers.Redis) *redislive.Client {
 	t.Helper()
 	o, err := redislive.Parse(server.URL, "")
 	require.NoError(t, err)
-	client, err := redislive.Open(t.Context(), o)
+	client, err := redislive.Open(t.Context(), o, quiet)
 	require.NoError(t, err)
 	t.Cleanup(client.Close)
 	return client

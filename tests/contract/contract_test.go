@@ -133,7 +133,7 @@ func redis(t *testing.T, url string) *redislive.Client {
 	t.Helper()
 	o, err := redislive.Parse(url, "")
 	require.NoError(t, err)
-	client, err := redislive.Open(t.Context(), o)
+	client, err := redislive.Open(t.Context(), o, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	t.Cleanup(client.Close)
 	return client
