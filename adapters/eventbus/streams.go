@@ -24,9 +24,8 @@ const (
 	// kept is how many messages a stream keeps, about: what all groups have read stays
 	// until newer ones push it out.
 	kept = "10000"
-	// block is how long one call waits for messages. It is less than rueidis lets a
-	// connection be silent.
-	block = time.Second
+	// block is how long one call waits for messages, and so how long a stop takes.
+	block = 250 * time.Millisecond
 	// beat is how often a consumer says that it still handles a message, and idle how long
 	// one that does not say so keeps it before another takes it over.
 	beat = time.Second
