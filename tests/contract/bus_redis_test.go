@@ -17,6 +17,7 @@ import (
 	"github.com/peergpu/peergpu/domain"
 	"github.com/peergpu/peergpu/ports"
 	"github.com/peergpu/peergpu/tests/testkit"
+	"github.com/peergpu/peergpu/tests/testkit/servers"
 )
 
 // replica is a bus of its own over a shared Redis, not running yet.
@@ -77,29 +78,42 @@ func TestWhatAConsumerOfAnotherReplicaSaysIsTheError(t *testing.T) {
 	require.ErrorContains(t, there.Publish(t.Context(), fact("tests.x", ids.New(), int64(2))), "not today")
 }
 
-// flushed and started again are the same to the bus: the stream and its groups are gone.
 func TestAnEventThatRedisForgotIsAnErrorAndTheNextArrives(t *testing.T) {
 	t.Parallel()
-	server := testkit.RedisServer(t)
-	b := busOf(t, server.URL)
-	begun, release := make(chan struct{}), make(chan struct{})
-	var calls atomic.Int64
-	b.Subscribe("one", func(context.Context, domain.Event) error {
-		if calls.Add(1) == 1 {
-			close(begun)
-			<-release
-		}
-		return nil
-	}, "tests.x")
-	runs(t, b)
-	published := make(chan error, 1)
-	go func() { published <- b.Publish(t.Context(), fact("tests.x", ids.New(), int64(1))) }()
-	<-begun
-	require.NoError(t, server.Down())
-	require.NoError(t, server.Up(t.Context()))
-	assert.Equal(t, domain.KindUnavailable, domain.KindOf(<-published))
-	close(release)
-	require.Eventually(t, func() bool { return b.Publish(t.Context(), fact("tests.x", ids.New(), int64(2))) == nil }, patience, 10*time.Millisecond)
+	for name, c := range map[string]struct {
+		forget func(*testing.T, *servers.Redis)
+		codes  []string // of the error; which of them is a matter of who is faster
+	}{
+		"flushed": {func(t *testing.T, r *servers.Redis) { t.Helper(); require.NoError(t, r.Flush(t.Context())) }, []string{"event_gone"}},
+		"started again": {func(t *testing.T, r *servers.Redis) {
+			t.Helper()
+			require.NoError(t, r.Down())
+			require.NoError(t, r.Up(t.Context()))
+		}, []string{"answers_lost", "event_gone"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := testkit.RedisServer(t)
+			b := busOf(t, server.URL)
+			begun, release := make(chan struct{}), make(chan struct{})
+			var calls atomic.Int64
+			b.Subscribe("one", func(context.Context, domain.Event) error {
+				if calls.Add(1) == 1 {
+					close(begun)
+					<-release
+				}
+				return nil
+			}, "tests.x")
+			runs(t, b)
+			published := make(chan error, 1)
+			go func() { published <- b.Publish(t.Context(), fact("tests.x", ids.New(), 1)) }()
+			<-begun
+			c.forget(t, server)
+			assert.Contains(t, c.codes, domain.CodeOf(<-published))
+			close(release)
+			require.Eventually(t, func() bool { return b.Publish(t.Context(), fact("tests.x", ids.New(), 2)) == nil }, patience, 10*time.Millisecond)
+		})
+	}
 }
 
 // deaf loses what others say.
