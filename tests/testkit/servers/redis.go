@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -30,20 +31,23 @@ type Redis struct {
 // StartRedis starts a server and returns once it answers. It dies with the calling
 // process, even if that is killed.
 func StartRedis(ctx context.Context) (*Redis, error) {
-	port, err := freePort()
-	if err != nil {
-		return nil, err
-	}
 	dir, err := os.MkdirTemp("", "peergpu-redis-")
 	if err != nil {
 		return nil, err
 	}
-	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-	r := &Redis{URL: "redis://" + addr, addr: addr, dir: dir}
-	if err := r.Up(ctx); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
+	// A port that is free now may be gone when the server takes it. Below 32768 it is not
+	// given to who connects to somebody, and so is free still when the server comes back.
+	for attempt := 1; ; attempt++ {
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(20_000+rand.IntN(12_000)))
+		r := &Redis{URL: "redis://" + addr, addr: addr, dir: dir}
+		err := r.Up(ctx)
+		if err == nil {
+			return r, nil
+		}
+		if attempt == 5 || ctx.Err() != nil {
+			return nil, errors.Join(err, os.RemoveAll(dir))
+		}
 	}
-	return r, nil
 }
 
 // Up starts it at the same address, empty.
