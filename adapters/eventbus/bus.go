@@ -20,8 +20,9 @@ import (
 	"github.com/peergpu/peergpu/tests/faults"
 )
 
-// How often a handler is tried before Publish fails: nine times within some 2 s. The
-// outbox has the patience for more.
+// How often a handler is tried before Publish fails: nine times within some 5 s, because the
+// pause is doubled twice (the middleware tells ShouldRetry the next one). The outbox has the
+// patience for more.
 const (
 	retries    = 8
 	firstRetry = 10 * time.Millisecond
@@ -33,8 +34,25 @@ const handlersMayTake = 30 * time.Second
 
 var errStopped = domain.Unavailable("bus_stopped", "the event bus has stopped")
 
-// consumers are who reacts to a type of event; fixed once Run is called.
-type consumers map[string][]consumer
+// bus is what both buses are made of: who reacts to what, the order of keys, and where it
+// is between Run and its end.
+type bus struct {
+	log              watermill.LoggerAdapter
+	consumers        map[string][]consumer // by type of event; fixed once Run is called
+	running, stopped chan struct{}
+
+	queueing sync.Mutex
+	tails    map[domain.ID]chan struct{} // the latest delivery of a key, closed when it is over
+}
+
+// newBus makes one. Its messages about itself are for debugging.
+func newBus(log *slog.Logger) *bus {
+	return &bus{
+		log:       watermill.NewSlogLoggerWithLevelMapping(log, map[slog.Level]slog.Level{slog.LevelInfo: slog.LevelDebug}),
+		consumers: map[string][]consumer{}, running: make(chan struct{}), stopped: make(chan struct{}),
+		tails: map[domain.ID]chan struct{}{},
+	}
+}
 
 type consumer struct {
 	name    string
@@ -42,15 +60,58 @@ type consumer struct {
 }
 
 // Subscribe implements ports.Bus. A consumer has one handler for a type.
-func (all consumers) Subscribe(name string, handler ports.Handler, types ...string) {
+func (b *bus) Subscribe(name string, handler ports.Handler, types ...string) {
 	for _, typ := range types {
-		for _, c := range all[typ] {
+		for _, c := range b.consumers[typ] {
 			if c.name == name {
 				panic("eventbus: " + name + " subscribes to " + typ + " twice")
 			}
 		}
-		all[typ] = append(all[typ], consumer{name, handler})
+		b.consumers[typ] = append(b.consumers[typ], consumer{name, handler})
 	}
+}
+
+// run serves what build gives to a router, until ctx ends.
+func (b *bus) run(ctx context.Context, build func(*message.Router)) error {
+	defer close(b.stopped)
+	if len(b.consumers) == 0 {
+		close(b.running)
+		<-ctx.Done() // a router without handlers would not see it
+		return nil
+	}
+	r, err := message.NewRouter(message.RouterConfig{CloseTimeout: handlersMayTake}, b.log)
+	if err != nil {
+		return err
+	}
+	build(r)
+	go func() {
+		select {
+		case <-r.Running():
+			close(b.running)
+		case <-ctx.Done():
+		}
+	}()
+	return r.Run(ctx)
+}
+
+// begin waits for Run, and until it is the event's turn among those of its key; over ends
+// that. Where nobody reacts to the event there is no delivery.
+func (b *bus) begin(ctx context.Context, e domain.Event) (d *delivery, over func(), err error) {
+	select {
+	case <-b.running:
+	case <-b.stopped:
+		return nil, nil, errStopped
+	case <-ctx.Done():
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err
+	}
+	to := b.consumers[e.Type]
+	if len(to) == 0 {
+		return nil, nil, nil
+	}
+	over, err = b.queue(ctx, e.Key)
+	return newDelivery(e, to), over, err
 }
 
 // handle gives each consumer an event of its own.
@@ -85,55 +146,17 @@ func attach(ctx context.Context, r *message.Router, name, topic string, from mes
 	}.Middleware, middleware.Recoverer)
 }
 
-// quietly is the bus's own log: its messages about itself are for debugging.
-func quietly(log *slog.Logger) watermill.LoggerAdapter {
-	return watermill.NewSlogLoggerWithLevelMapping(log, map[slog.Level]slog.Level{slog.LevelInfo: slog.LevelDebug})
-}
-
-// state is where a bus is between Run and its end.
-type state struct{ running, stopped chan struct{} }
-
-func newState() state { return state{make(chan struct{}), make(chan struct{})} }
-
-// runs notes that the router runs, unless ctx ends before.
-func (s state) runs(ctx context.Context, r *message.Router) {
-	select {
-	case <-r.Running():
-		close(s.running)
-	case <-ctx.Done():
-	}
-}
-
-// await waits for Run.
-func (s state) await(ctx context.Context) error {
-	select {
-	case <-s.running:
-	case <-s.stopped:
-		return errStopped
-	case <-ctx.Done():
-	}
-	return ctx.Err()
-}
-
-// keys are the aggregates whose events are on their way.
-type keys struct {
-	mu    sync.Mutex
-	tails map[domain.ID]chan struct{} // the latest delivery of a key, closed when it is over
-}
-
-func newKeys() *keys { return &keys{tails: map[domain.ID]chan struct{}{}} }
-
 // queue waits until the earlier deliveries of a key are over; over ends this one.
-func (k *keys) queue(ctx context.Context, key domain.ID) (over func(), err error) {
-	k.mu.Lock()
-	before, mine := k.tails[key], make(chan struct{})
-	k.tails[key] = mine
-	k.mu.Unlock()
+func (b *bus) queue(ctx context.Context, key domain.ID) (over func(), err error) {
+	b.queueing.Lock()
+	before, mine := b.tails[key], make(chan struct{})
+	b.tails[key] = mine
+	b.queueing.Unlock()
 	end := func() {
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		if k.tails[key] == mine {
-			delete(k.tails, key)
+		b.queueing.Lock()
+		defer b.queueing.Unlock()
+		if b.tails[key] == mine {
+			delete(b.tails, key)
 		}
 		close(mine)
 	}

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"log/slog"
 
-	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/ThreeDotsLabs/watermill/pubsub/gochannel"
 
@@ -21,60 +20,37 @@ import (
 // until every consumer has handled the event. Events of different keys are handled at
 // the same time, those of one key in the order of the calls.
 type Memory struct {
-	consumers
-	*keys
-	state
-	log     watermill.LoggerAdapter
+	*bus
 	channel *gochannel.GoChannel
 }
 
 // NewMemory makes a bus.
 func NewMemory(log *slog.Logger) *Memory {
-	logger := quietly(log)
-	return &Memory{
-		consumers: consumers{}, keys: newKeys(), state: newState(), log: logger,
-		// The publisher's context reaches the handlers: its end, its trace, and the delivery.
-		channel: gochannel.NewGoChannel(gochannel.Config{PreserveContext: true}, logger),
-	}
+	b := newBus(log)
+	// The publisher's context reaches the handlers: its end, its trace, and the delivery.
+	return &Memory{b, gochannel.NewGoChannel(gochannel.Config{PreserveContext: true}, b.log)}
 }
 
 // Run implements ports.Bus. It is called once.
 func (b *Memory) Run(ctx context.Context) error {
-	defer close(b.stopped)
-	if len(b.consumers) == 0 {
-		close(b.running)
-		<-ctx.Done() // a router without handlers would not see it
-		return nil
-	}
-	r, err := message.NewRouter(message.RouterConfig{CloseTimeout: handlersMayTake}, b.log)
-	if err != nil {
-		return err
-	}
-	for typ, consumers := range b.consumers {
-		for _, c := range consumers {
-			attach(ctx, r, c.name+" "+typ, typ, b.channel, func(msg *message.Message) error {
-				return c.handle(msg.Context(), deliveryOf(msg.Context()).event)
-			}, func(msg *message.Message, err error) { deliveryOf(msg.Context()).answer(c.name, err) })
+	err := b.run(ctx, func(r *message.Router) {
+		for typ, consumers := range b.consumers {
+			for _, c := range consumers {
+				attach(ctx, r, c.name+" "+typ, typ, b.channel, func(msg *message.Message) error {
+					return c.handle(msg.Context(), deliveryOf(msg.Context()).event)
+				}, func(msg *message.Message, err error) { deliveryOf(msg.Context()).answer(c.name, err) })
+			}
 		}
-	}
-	go b.runs(ctx, r)
-	err = r.Run(ctx)
+	})
 	return errors.Join(err, b.channel.Close())
 }
 
 // Publish implements ports.Bus. Before Run it waits for it.
 func (b *Memory) Publish(ctx context.Context, e domain.Event) error {
-	if err := b.await(ctx); err != nil {
+	d, over, err := b.begin(ctx, e)
+	if d == nil || err != nil {
 		return err
 	}
-	if len(b.consumers[e.Type]) == 0 {
-		return nil
-	}
-	over, err := b.queue(ctx, e.Key)
-	if err != nil {
-		return err
-	}
-	d := newDelivery(e, b.consumers[e.Type])
 	msg := message.NewMessageWithContext(context.WithValue(ctx, deliveryKey{}, d), e.ID.String(), message.Payload(e.Data))
 	if err := b.channel.Publish(e.Type, msg); err != nil {
 		over()

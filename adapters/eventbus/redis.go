@@ -5,12 +5,13 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/redis/rueidis"
 
@@ -29,7 +30,9 @@ const (
 	lookAgain = 2 * time.Second
 	answerBy  = time.Minute
 	// metadataReply names the delivery in the metadata of a message: where the answers go.
+	// metadataFor names the consumers, separated by spaces.
 	metadataReply = "reply"
+	metadataFor   = "for"
 )
 
 var (
@@ -44,10 +47,7 @@ var (
 // consumer has answered, over the live fan-out, and fails where that may never happen. The
 // outbox has the event still, and the relay publishes it again.
 type Redis struct {
-	consumers
-	*keys
-	state
-	log     watermill.LoggerAdapter
+	*bus
 	streams *Streams
 	live    ports.Live
 	replies string // the topic of the answers to this replica
@@ -59,8 +59,7 @@ type Redis struct {
 // NewRedis makes a bus. Its keys begin with the prefix; answers go over live.
 func NewRedis(client rueidis.Client, prefix string, live ports.Live, log *slog.Logger) *Redis {
 	return &Redis{
-		consumers: consumers{}, keys: newKeys(), state: newState(), log: quietly(log),
-		streams: NewStreams(client, prefix), live: live, replies: "bus:" + rand.Text(), waiting: map[string]*delivery{},
+		bus: newBus(log), streams: NewStreams(client, prefix), live: live, replies: "bus:" + rand.Text(), waiting: map[string]*delivery{},
 	}
 }
 
@@ -71,7 +70,6 @@ type answered struct {
 
 // Run implements ports.Bus. It is called once.
 func (b *Redis) Run(ctx context.Context) error {
-	defer close(b.stopped)
 	answers, cancel := b.live.Subscribe(b.replies)
 	listening := make(chan struct{})
 	go func() {
@@ -82,44 +80,53 @@ func (b *Redis) Run(ctx context.Context) error {
 		cancel()
 		<-listening
 	}()
-	names := map[string]map[string]consumer{} // by name and type
-	for typ, consumers := range b.consumers {
-		for _, c := range consumers {
-			if names[c.name] == nil {
-				names[c.name] = map[string]consumer{}
+	return b.run(ctx, func(r *message.Router) {
+		names := map[string]map[string]consumer{} // by name and type
+		for typ, consumers := range b.consumers {
+			for _, c := range consumers {
+				if names[c.name] == nil {
+					names[c.name] = map[string]consumer{}
+				}
+				names[c.name][typ] = c
 			}
-			names[c.name][typ] = c
 		}
-	}
-	if len(names) == 0 {
-		close(b.running)
-		<-ctx.Done() // a router without handlers would not see it
+		for name, of := range names {
+			attach(ctx, r, name, eventsTopic, NewGroup(b.streams, name, handledAtOnce, b.log),
+				func(msg *message.Message) error { return react(msg, name, of) },
+				func(msg *message.Message, err error) { b.answer(msg, name, err) })
+		}
+	})
+}
+
+// meant says whether the publisher waits for a consumer.
+func meant(msg *message.Message, name string) bool {
+	return slices.Contains(strings.Fields(msg.Metadata.Get(metadataFor)), name)
+}
+
+// react handles an event that is meant for a consumer, of which the handlers are given by
+// type. A replica of an older version may not have the one that a newer one counts on: it
+// refuses, until the newer is asked.
+func react(msg *message.Message, name string, handlers map[string]consumer) error {
+	if !meant(msg, name) {
 		return nil
 	}
-	r, err := message.NewRouter(message.RouterConfig{CloseTimeout: handlersMayTake}, b.log)
-	if err != nil {
+	var e domain.Event
+	if err := json.Unmarshal(msg.Payload, &e); err != nil {
 		return err
 	}
-	for name, of := range names {
-		attach(ctx, r, name, eventsTopic, NewGroup(b.streams, name, handledAtOnce, b.log), func(msg *message.Message) error {
-			var e domain.Event
-			if err := json.Unmarshal(msg.Payload, &e); err != nil {
-				return err
-			}
-			c, ok := of[e.Type]
-			if !ok {
-				return nil
-			}
-			return c.handle(msg.Context(), e)
-		}, func(msg *message.Message, err error) { b.answer(msg.Metadata.Get(metadataReply), name, err) })
+	c, ok := handlers[e.Type]
+	if !ok {
+		return fmt.Errorf("%s does not know %s here", name, e.Type)
 	}
-	go b.runs(ctx, r)
-	return r.Run(ctx)
+	return c.handle(msg.Context(), e)
 }
 
 // answer tells the replica that published an event what became of it at a consumer.
-func (b *Redis) answer(reply, name string, err error) {
-	topic, id, _ := strings.Cut(reply, " ")
+func (b *Redis) answer(msg *message.Message, name string, err error) {
+	if !meant(msg, name) {
+		return
+	}
+	topic, id, _ := strings.Cut(msg.Metadata.Get(metadataReply), " ")
 	a := answered{Delivery: id, Consumer: name}
 	if err != nil {
 		a.Error = err.Error()
@@ -156,14 +163,8 @@ func (b *Redis) listen(answers <-chan []byte) {
 
 // Publish implements ports.Bus. Before Run it waits for it.
 func (b *Redis) Publish(ctx context.Context, e domain.Event) error {
-	if err := b.await(ctx); err != nil {
-		return err
-	}
-	if len(b.consumers[e.Type]) == 0 {
-		return nil
-	}
-	over, err := b.queue(ctx, e.Key)
-	if err != nil {
+	d, over, err := b.begin(ctx, e)
+	if d == nil || err != nil {
 		return err
 	}
 	defer over()
@@ -171,7 +172,7 @@ func (b *Redis) Publish(ctx context.Context, e domain.Event) error {
 	if err != nil {
 		return err
 	}
-	d, id := newDelivery(e, b.consumers[e.Type]), rand.Text()
+	id := rand.Text()
 	b.mu.Lock()
 	b.waiting[id] = d
 	b.mu.Unlock()
@@ -182,6 +183,7 @@ func (b *Redis) Publish(ctx context.Context, e domain.Event) error {
 	}()
 	msg := message.NewMessageWithContext(ctx, e.ID.String(), payload)
 	msg.Metadata.Set(metadataReply, b.replies+" "+id)
+	msg.Metadata.Set(metadataFor, strings.Join(d.unanswered(), " "))
 	entry, err := b.streams.add(ctx, eventsTopic, msg)
 	if err != nil {
 		return domain.Unavailable("event_not_sent", "redis did not take the event").With(err)

@@ -402,4 +402,6 @@ func (l told) Publish(_ string, data []byte) {
 	}
 }
 
+func (told) Elsewhere(string, []byte) {}
+
 func (l told) Subscribe(string) (messages <-chan []byte, cancel func()) { return l, func() {} }
