@@ -107,6 +107,7 @@ test('a job is filled in, sent and watched without a mouse, and a reload loses n
   await heading.waitFor()
   await tabTo(page, 'tab', 'Log')
   await page.keyboard.press('ArrowRight')
+  await page.locator('[role=tab][aria-selected=true]:focus', { hasText: 'Results' }).waitFor()
   await page.keyboard.press('ArrowRight')
   await page.waitForURL(/\?tab=details$/)
   await page.reload()
