@@ -124,16 +124,14 @@ func (f figures) Collect(ch chan<- prometheus.Metric) {
 			gauge(hostsNow, float64(n), state)
 		}
 	}
-	if f.Outbox != nil {
-		oldest, err := f.Outbox.Pending(ctx, 1)
-		switch {
-		case err != nil:
-			ch <- prometheus.NewInvalidMetric(outboxAge, err)
-		case len(oldest) == 0:
-			gauge(outboxAge, 0)
-		default:
-			gauge(outboxAge, f.Clock.Now().Sub(oldest[0].Time).Seconds())
-		}
+	oldest, err := f.Outbox.Pending(ctx, 1)
+	switch {
+	case err != nil:
+		ch <- prometheus.NewInvalidMetric(outboxAge, err)
+	case len(oldest) == 0:
+		gauge(outboxAge, 0)
+	default:
+		gauge(outboxAge, f.Clock.Now().Sub(oldest[0].Time).Seconds())
 	}
 	if balances, err := f.Billing.Platform(ctx); err != nil {
 		ch <- prometheus.NewInvalidMetric(ledgerMicros, err)

@@ -46,7 +46,7 @@ type Deps struct {
 	Clock     ports.Clock
 	Limiter   ports.Limiter
 	Log       *slog.Logger
-	Outbox    ports.Outbox // whose lag is measured; nil: nobody measures it
+	Outbox    ports.Outbox // whose lag is measured
 
 	Blobs       http.Handler // serves /blobs/{token}
 	Pages       http.Handler // the web app
