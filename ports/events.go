@@ -46,6 +46,8 @@ type Live interface {
 	// subscriber that does not keep up loses messages and is told by a nil message.
 	// The data is not changed afterwards by anybody.
 	Publish(topic string, data []byte)
+	// Elsewhere is Publish to those alone who are subscribed at other replicas.
+	Elsewhere(topic string, data []byte)
 	// Subscribe receives what is published to topic from now on, in order, until
 	// cancel is called; then the channel is closed. Cancelling twice is allowed. What
 	// another replica published shortly before may be among it.

@@ -4,7 +4,6 @@ package gateway
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -102,7 +101,6 @@ const (
 // gateway because the use cases need it.
 type Channels struct {
 	live     ports.Live
-	replica  string // which tells its own messages from others
 	mu       sync.Mutex
 	sessions map[domain.ID]*session
 	draining bool
@@ -110,7 +108,7 @@ type Channels struct {
 
 // NewChannels knows no agents yet. Replicas that share live reach each other's.
 func NewChannels(live ports.Live) *Channels {
-	return &Channels{live: live, replica: rand.Text(), sessions: map[domain.ID]*session{}}
+	return &Channels{live: live, sessions: map[domain.ID]*session{}}
 }
 
 // Wake makes the host's session look for work.

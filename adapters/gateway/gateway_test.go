@@ -60,8 +60,7 @@ type house struct {
 // open starts a marketplace; the test runs in a bubble.
 func open(t *testing.T, o market.Options) *house {
 	t.Helper()
-	channels := gateway.NewChannels(memory.NewLive())
-	h := &house{t: t, reach: &wakes{Channels: channels}, wire: &pipes{dialed: make(chan net.Conn), closed: make(chan struct{})}}
+	h := &house{t: t, reach: &wakes{}}
 	ofJobs, ofHosts := o.JobDeps, o.HostDeps
 	o.JobDeps = func(d *jobs.Deps) {
 		d.Channels = h.reach
@@ -76,28 +75,39 @@ func open(t *testing.T, o market.Options) *house {
 		}
 	}
 	h.Market = market.Open(t, o)
+	h.owner, h.renter = h.Person("bob", 0), h.Person("ada", 100*market.Dollar)
+	h.reach.Channels = h.serve(h.Live)
+	return h
+}
+
+// serve lets a gateway of the house serve.
+func (h *house) serve(live ports.Live) *gateway.Channels {
+	h.t.Helper()
+	channels := gateway.NewChannels(live)
+	h.wire = &pipes{dialed: make(chan net.Conn), closed: make(chan struct{})}
 	h.gateway = gateway.New(gateway.Deps{
 		Jobs: h.Jobs, Hosts: h.Hosts, Identity: h.Identity, Manifests: h.Manifests, Clock: h.Clock, IDs: system.IDs{},
-		Live: h.Live, Limiter: memory.NewLimiter(h.Clock), Connects: ports.Limit{Times: connects, Per: time.Minute},
+		Live: live, Limiter: memory.NewLimiter(h.Clock), Connects: ports.Limit{Times: connects, Per: time.Minute},
 		Address: func(r *http.Request) string { return r.Header.Get("X-From") }, Log: slog.New(slog.DiscardHandler), JobJSON: func(v jobs.View) any { return map[string]any{"state": v.State} },
 	}, channels)
-	h.owner, h.renter = h.Person("bob", 0), h.Person("ada", 100*market.Dollar)
+	g, conns := h.gateway, h.wire
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /ws/agent", h.gateway.Agent)
-	mux.HandleFunc("GET /ws/job/{job}", func(w http.ResponseWriter, r *http.Request) { h.gateway.Job(w, r, r.PathValue("job")) })
-	mux.HandleFunc("GET /ws/me", h.gateway.Me)
+	mux.HandleFunc("GET /ws/agent", g.Agent)
+	mux.HandleFunc("GET /ws/job/{job}", func(w http.ResponseWriter, r *http.Request) { g.Job(w, r, r.PathValue("job")) })
+	mux.HandleFunc("GET /ws/me", g.Me)
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	ctx, cancel := context.WithCancel(context.WithoutCancel(h.t.Context()))
 	var running sync.WaitGroup
-	running.Go(func() { _ = server.Serve(h.wire) })
-	running.Go(func() { _ = h.gateway.Deliver(ctx) })
-	t.Cleanup(func() {
+	running.Go(func() { _ = server.Serve(conns) })
+	running.Go(func() { _ = g.Deliver(ctx) })
+	running.Go(func() { _ = g.Listen(ctx) })
+	h.t.Cleanup(func() {
 		cancel()
-		assert.NoError(t, h.gateway.Stop(context.WithoutCancel(ctx)))
+		assert.NoError(h.t, g.Stop(context.WithoutCancel(ctx)))
 		_ = server.Close()
 		running.Wait()
 	})
-	return h
+	return channels
 }
 
 // wakes is Channels that can lose what it is told, as one does between two replicas.
@@ -110,6 +120,13 @@ type wakes struct {
 func (w *wakes) Wake(host domain.ID) {
 	if !w.lost.Load() {
 		w.Channels.Wake(host)
+	}
+}
+
+// Close implements ports.Channels.
+func (w *wakes) Close(host domain.ID, reason string) {
+	if !w.lost.Load() {
+		w.Channels.Close(host, reason)
 	}
 }
 

@@ -9,8 +9,8 @@ import (
 	"github.com/peergpu/peergpu/openapi/wire"
 )
 
-// callsTopic is where replicas call for agents that are connected elsewhere: the name of
-// the replica, the kind of the call, the host, and what the kind needs.
+// callsTopic is where replicas call for agents that are connected elsewhere: the kind of the
+// call, the host, and what the kind needs.
 const callsTopic = "agents"
 
 const (
@@ -20,7 +20,7 @@ const (
 )
 
 func (c *Channels) tell(kind byte, host domain.ID, more []byte) {
-	c.live.Publish(callsTopic, slices.Concat([]byte(c.replica), []byte{kind}, host[:], more))
+	c.live.Elsewhere(callsTopic, slices.Concat([]byte{kind}, host[:], more))
 }
 
 // fence ends the sessions of a host at other replicas that are older.
@@ -51,16 +51,15 @@ func (g *Gateway) Listen(ctx context.Context) error {
 // hear does what a call of another replica asks for.
 func (c *Channels) hear(call []byte) {
 	var host domain.ID
-	begin := len(c.replica) + 1
-	if len(call) < begin+len(host) || string(call[:len(c.replica)]) == c.replica {
+	if len(call) < 1+len(host) {
 		return
 	}
-	copy(host[:], call[begin:])
-	s, more := c.find(host), call[begin+len(host):]
+	copy(host[:], call[1:])
+	s, more := c.find(host), call[1+len(host):]
 	if s == nil {
 		return
 	}
-	switch call[len(c.replica)] {
+	switch call[0] {
 	case callWake:
 		s.wake()
 	case callClose:
@@ -72,15 +71,19 @@ func (c *Channels) hear(call []byte) {
 	}
 }
 
-// lookOver ends the sessions of hosts that may not be connected any more.
+// lookOver ends the sessions of hosts that may not be connected any more. Where that cannot
+// be said they go on.
 func (g *Gateway) lookOver(ctx context.Context) {
 	for _, s := range g.channels.all() {
 		if ctx.Err() != nil {
 			return
 		}
-		if err := g.Hosts.Admit(ctx, s.who); err != nil && ctx.Err() == nil {
+		switch err := g.Hosts.Admit(ctx, s.who); domain.KindOf(err) {
+		case domain.KindForbidden, domain.KindNotFound:
 			s.refuse(err)
 			s.cancel()
+		default:
+			continue
 		}
 	}
 }

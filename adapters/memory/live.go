@@ -54,6 +54,9 @@ func (l *Live) Publish(name string, data []byte) {
 	}
 }
 
+// Elsewhere reaches nobody: there are no other replicas.
+func (*Live) Elsewhere(string, []byte) {}
+
 // Lose tells the subscribers of a topic that messages are missing.
 func (l *Live) Lose(name string) {
 	l.mu.RLock()

@@ -43,6 +43,7 @@ type Live struct {
 	mu     sync.Mutex
 	topics map[string]*watched
 	have   map[string]bool // channels asked for over the present connection; true: confirmed
+	away   bool            // the connection was lost and is not back
 }
 
 // watched is a topic that has subscribers here.
@@ -81,8 +82,12 @@ func (l *Live) Publish(topic string, data []byte) {
 	l.out.offer(topic, data)
 }
 
-// Subscribe receives what is published from now on, see ports.Live. While Redis is away
-// it waits 2 s for it and then goes on with what is published here.
+// Elsewhere hands data to those who are subscribed at other replicas, see ports.Live.
+func (l *Live) Elsewhere(topic string, data []byte) { l.out.offer(topic, data) }
+
+// Subscribe receives what is published from now on, see ports.Live. A Redis that does not
+// answer is waited for 2 s, and one that is known to be away not at all: the subscriber
+// goes on with what is published here, and is told once more comes.
 func (l *Live) Subscribe(topic string) (<-chan []byte, func()) {
 	messages, cancel := l.here.Subscribe(topic)
 	l.mu.Lock()
@@ -93,7 +98,12 @@ func (l *Live) Subscribe(topic string) (<-chan []byte, func()) {
 		l.turn()
 	}
 	w.subscribers++
+	away := l.away && !w.confirmed
+	w.late = w.late || away
 	l.mu.Unlock()
+	if away {
+		return messages, l.leave(topic, w, cancel)
+	}
 	patience := time.NewTimer(confirmTime)
 	defer patience.Stop()
 	select {
@@ -103,7 +113,12 @@ func (l *Live) Subscribe(topic string) (<-chan []byte, func()) {
 		w.late = w.late || !w.confirmed
 		l.mu.Unlock()
 	}
-	return messages, sync.OnceFunc(func() {
+	return messages, l.leave(topic, w, cancel)
+}
+
+// leave ends one subscription.
+func (l *Live) leave(topic string, w *watched, cancel func()) func() {
+	return sync.OnceFunc(func() {
 		cancel()
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -129,7 +144,13 @@ func (l *Live) receive(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		l.log.Warn("live messages of other replicas are missing until redis is back", "error", err)
+		l.mu.Lock()
+		first := !l.away
+		l.away = true
+		l.mu.Unlock()
+		if first {
+			l.log.Warn("live messages of other replicas are missing until redis is back", "error", err)
+		}
 		select {
 		case <-time.After(reconnect):
 		case <-ctx.Done():
@@ -217,6 +238,7 @@ func (l *Live) confirm(s rueidis.PubSubSubscription) {
 		return
 	}
 	l.mu.Lock()
+	l.away = false
 	if _, asked := l.have[s.Channel]; asked {
 		l.have[s.Channel] = true
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -133,30 +134,95 @@ func TestMessagesThatDidNotComeAreTold(t *testing.T) {
 			}
 			require.Eventually(t, func() bool { return probe.Ping(t.Context()) != nil }, patience, time.Millisecond, "a connection from before ends")
 			mishap.end(t, server)
-			// More is published until it comes, and before it does the loss is told.
-			tick := time.NewTicker(10 * time.Millisecond)
-			defer tick.Stop()
-			told, last := false, 1
-			for deadline := time.After(patience); last < 100; {
-				select {
-				case m := <-messages:
-					if m == nil {
-						told = true
-						continue
-					}
-					n, err := strconv.Atoi(string(m))
-					require.NoError(t, err)
-					require.Greater(t, n, last)
-					require.True(t, n == last+1 || told, "%d follows %d, and nobody said so", n, last)
-					last, told = n, false
-				case <-tick.C:
-					a.Publish("topic", []byte("100"))
-				case <-deadline:
-					require.Fail(t, "it never comes again")
-				}
-			}
+			toldOfGaps(t, messages, 1, 100, func() { a.Publish("topic", []byte("100")) })
 		})
 	}
+}
+
+// toldOfGaps reads numbers from the one behind last up to the final one, which more
+// publishes again and again, and checks that those that are missing were told before the
+// next one came.
+func toldOfGaps(t *testing.T, messages <-chan []byte, last, final int, more func()) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	told := false
+	for deadline := time.After(patience); last < final; {
+		select {
+		case m := <-messages:
+			if m == nil {
+				told = true
+				continue
+			}
+			text, _, _ := strings.Cut(string(m), " ")
+			n, err := strconv.Atoi(text)
+			require.NoError(t, err)
+			require.Greater(t, n, last)
+			require.True(t, n == last+1 || told, "%d follows %d, and nobody said so", n, last)
+			last, told = n, false
+		case <-tick.C:
+			more()
+		case <-deadline:
+			require.Fail(t, "it never comes again")
+		}
+	}
+}
+
+// What is more than can wait for Redis is lost, told, and what comes then is the newest.
+func TestWhatCannotWaitForRedisIsToldAsLost(t *testing.T) {
+	t.Parallel()
+	server := testkit.RedisServer(t)
+	a, b := replica(t, server), replica(t, server)
+	messages, cancel := b.Subscribe("topic")
+	defer cancel()
+	a.Publish("topic", []byte("1"))
+	require.Equal(t, "1", string(<-messages))
+	require.NoError(t, server.Freeze())
+	filling := strings.Repeat(" ", 1<<20)
+	for n := 2; n < 60; n++ {
+		a.Publish("topic", []byte(strconv.Itoa(n)+filling))
+	}
+	require.NoError(t, server.Thaw())
+	toldOfGaps(t, messages, 1, 60, func() { a.Publish("topic", []byte("60")) })
+}
+
+// Who comes while Redis is known to be away does not wait for it, and is told afterwards.
+func TestNobodyWaitsForARedisThatIsKnownToBeAway(t *testing.T) {
+	t.Parallel()
+	server := testkit.RedisServer(t)
+	a, b := replica(t, server), replica(t, server)
+	first, cancel := a.Subscribe("first")
+	defer cancel()
+	require.NoError(t, server.Down())
+	// The first one that waits less than for Redis shows that it is known.
+	require.Eventually(t, func() bool {
+		began := time.Now()
+		_, cancel := a.Subscribe("probe")
+		cancel()
+		return time.Since(began) < time.Second
+	}, patience, 10*time.Millisecond)
+	messages, cancelLater := a.Subscribe("later")
+	defer cancelLater()
+	a.Publish("later", []byte("from here"))
+	require.Equal(t, "from here", string(next(t, messages)))
+	require.NoError(t, server.Up(t.Context()))
+	for _, m := range []<-chan []byte{first, messages} {
+		select {
+		case told := <-m:
+			require.Nil(t, told, "what came meanwhile is missing")
+		case <-time.After(patience):
+			require.Fail(t, "nobody told")
+		}
+	}
+	require.Eventually(t, func() bool {
+		b.Publish("later", []byte("from there"))
+		select {
+		case m := <-messages:
+			return string(m) == "from there"
+		case <-time.After(10 * time.Millisecond):
+			return false
+		}
+	}, patience, time.Millisecond)
 }
 
 func next(t *testing.T, messages <-chan []byte) []byte {

@@ -55,13 +55,16 @@ func newSending(client *Client, log *slog.Logger) *sending {
 	return &sending{client: client, origin: rand.Text(), log: log, more: make(chan struct{}, 1), lost: map[string]bool{}}
 }
 
-// offer takes a message, or remembers that it could not.
+// offer takes a message. Where too much waits it begins anew with this one: what waited is
+// lost, and the news of that comes before what follows.
 func (s *sending) offer(topic string, data []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.bytes+len(data) > queued {
-		s.lose(topic)
-		return
+	if s.bytes > 0 && s.bytes+len(data) > queued {
+		for _, o := range s.queue {
+			s.lose(o.topic)
+		}
+		s.queue, s.bytes = nil, 0
 	}
 	s.queue = append(s.queue, outgoing{topic, kindMessage, data})
 	s.bytes += len(data)
@@ -95,8 +98,6 @@ func (s *sending) take() []outgoing {
 	for topic := range s.lost {
 		next = append(next, outgoing{topic: topic, kind: kindLoss})
 	}
-	// Messages that were queued before a loss may come after the news of it: the
-	// subscriber reads storage then, and knows them already.
 	clear(s.lost)
 	n := min(batch, len(s.queue))
 	for _, o := range s.queue[:n] {

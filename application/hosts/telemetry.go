@@ -2,7 +2,6 @@ package hosts
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"slices"
 	"sync"
@@ -43,8 +42,8 @@ type Loads struct {
 // LoadTopic is where the load of an owner's hosts is published live, as JSON of Loads.
 func LoadTopic(owner domain.ID) string { return "load:" + owner.String() }
 
-// loadsTopic is where replicas tell each other the load of all hosts: the name of the
-// replica, which knows its own already, and JSON of Loads.
+// loadsTopic is where replicas tell each other the load of the hosts that are connected to
+// them, as JSON of Loads.
 const loadsTopic = "loads"
 
 // How much is kept of a device.
@@ -56,9 +55,8 @@ const (
 // telemetry is the latest load of all hosts. It is in memory alone: it is worth a look
 // while it is fresh, and a database would write little else.
 type telemetry struct {
-	replica string
-	mu      sync.Mutex
-	hosts   map[domain.ID]*gauges
+	mu    sync.Mutex
+	hosts map[domain.ID]*gauges
 }
 
 // gauges are the devices of one host.
@@ -68,18 +66,13 @@ type gauges struct {
 	samples map[domain.ID][]Sample
 }
 
-func newTelemetry() *telemetry {
-	return &telemetry{replica: rand.Text(), hosts: map[domain.ID]*gauges{}}
-}
+func newTelemetry() *telemetry { return &telemetry{hosts: map[domain.ID]*gauges{}} }
 
 // take keeps what another replica heard.
 func (m *telemetry) take(message []byte, now time.Time) {
-	if len(message) < len(m.replica) || string(message[:len(m.replica)]) == m.replica {
-		return
-	}
 	var told Loads
-	if json.Unmarshal(message[len(m.replica):], &told) != nil {
-		return // of another version
+	if message == nil || json.Unmarshal(message, &told) != nil {
+		return // it was lost, or is of another version: the next comes soon
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -193,7 +186,7 @@ func (s *Service) Heartbeat(x Session, loads []Load) {
 		return
 	}
 	s.Live.Publish(LoadTopic(owner), message)
-	s.Live.Publish(loadsTopic, append([]byte(s.telemetry.replica), message...))
+	s.Live.Elsewhere(loadsTopic, message)
 }
 
 // DeviceTelemetry is the load of a device over the last ten minutes, oldest first.

@@ -37,7 +37,7 @@ type told struct {
 type toldHost struct {
 	reading sync.Mutex // held while it is read, so that one reads for all
 
-	after    []domain.ID // changes that were read, the latest last; the zero id stands for none
+	after    []domain.ID // changes that were read, the latest last
 	host     hosts.Snapshot
 	presence hosts.Presence
 	handle   string // of its owner
@@ -89,12 +89,12 @@ func (s *Service) Told(ctx context.Context, who domain.Actor, id, change domain.
 	t := s.told.find(id)
 	t.reading.Lock()
 	defer t.reading.Unlock()
-	if !slices.Contains(t.after, change) {
+	if known := slices.Contains(t.after, change) || change.IsZero() && len(t.after) > 0; !known {
 		if err := s.readAgain(ctx, id, t); err != nil {
 			return View{}, "", err
 		}
-		t.after = append(t.after, domain.ID{}, change)
-		t.after = t.after[max(0, len(t.after)-2*remembered):]
+		t.after = append(t.after, change)
+		t.after = t.after[max(0, len(t.after)-remembered):]
 	}
 	return s.view(t.host, s.beats.freshen(t.presence)), t.handle, nil
 }
@@ -135,12 +135,16 @@ func (s *Service) ownerOf(ctx context.Context, id domain.ID) (domain.ID, error) 
 // ReadChange reads them.
 const Topic = "hosts"
 
+// elsewhereTopic is where replicas tell each other which hosts they changed: 16 bytes each.
+const elsewhereTopic = "changed-hosts"
+
 // changed tells everybody who keeps something about a host that it is not so any more.
 func (s *Service) changed(ctx context.Context, id domain.ID) {
 	s.market.forget()
 	s.told.drop(id)
 	change := s.IDs.New()
 	message := slices.Concat(id[:], change[:])
+	s.Live.Elsewhere(elsewhereTopic, id[:])
 	s.Live.Publish(Topic, message)
 	owner, err := s.ownerOf(context.WithoutCancel(ctx), id)
 	if err != nil {
@@ -153,7 +157,7 @@ func (s *Service) changed(ctx context.Context, id domain.ID) {
 // Follow takes over what other replicas tell, until ctx ends: which hosts changed, and the
 // load of those that are connected there.
 func (s *Service) Follow(ctx context.Context) error {
-	changes, cancelChanges := s.Live.Subscribe(Topic)
+	changes, cancelChanges := s.Live.Subscribe(elsewhereTopic)
 	defer cancelChanges()
 	loads, cancelLoads := s.Live.Subscribe(loadsTopic)
 	defer cancelLoads()

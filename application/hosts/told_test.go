@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -66,6 +67,9 @@ func TestManyWhoFollowTheirHostsCostAsMuchAsOne(t *testing.T) {
 		require.Len(t, news, 1)
 		assert.Equal(t, domain.Micros(7), told(<-news).Devices[0].Price, "what changed is read again")
 		assert.Equal(t, domain.Micros(7), told(h.ID[:]).Devices[0].Price)
+		h.Offer(8)
+		assert.Equal(t, domain.Micros(8), told(h.ID[:]).Devices[0].Price, "nobody who asks sees what was before")
+		<-news
 		h.Disconnect()
 		require.Len(t, news, 1)
 		assert.False(t, told(<-news).Online)
@@ -187,5 +191,62 @@ func TestTheMarketInNumbers(t *testing.T) {
 		assert.Equal(t, [3]int{5, 8, 7}, [3]int{s.Hosts, s.GPUs, s.Free})
 		assert.Equal(t, "dear", s.Cheapest[3].Host.Name, "what is not free is no offer")
 		assert.Equal(t, 3, s.Cheapest[3].Free)
+	})
+}
+
+// toOthers is a fan-out between replicas that all hear everything, until it is lost.
+type toOthers struct {
+	ports.Live
+	lost *atomic.Bool
+}
+
+func (l toOthers) Elsewhere(topic string, data []byte) {
+	if !l.lost.Load() {
+		l.Publish(topic, data)
+	}
+}
+
+func TestAReplicaFollowsTheHostsOfAnother(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var lost atomic.Bool
+		m := market.Open(t, market.Options{HostDeps: func(d *hosts.Deps) { d.Live = toOthers{d.Live, &lost} }})
+		bob := m.Person("bob", 0)
+		h := m.Host(bob, market.Machine{})
+		there := hosts.New(m.Hosts.Deps, m.Hosts.Settings())
+		go func() { _ = there.Follow(t.Context()) }()
+		synctest.Wait()
+		price := func() domain.Micros {
+			t.Helper()
+			v, _, err := there.Told(t.Context(), bob, h.ID, domain.ID{})
+			require.NoError(t, err)
+			return v.Devices[0].Price
+		}
+		cheapest := func() domain.Micros {
+			t.Helper()
+			stats, err := there.Stats(t.Context())
+			require.NoError(t, err)
+			return stats.Cheapest[0].Price
+		}
+		require.Equal(t, market.DefaultPrice, price())
+		require.Equal(t, market.DefaultPrice, cheapest())
+		h.Offer(7)
+		synctest.Wait()
+		assert.Equal(t, domain.Micros(7), price())
+		assert.Equal(t, domain.Micros(7), cheapest(), "at once")
+		lost.Store(true)
+		h.Offer(8)
+		synctest.Wait()
+		require.Equal(t, domain.Micros(7), price(), "nobody told")
+		lost.Store(false)
+		m.Live.LoseAll()
+		synctest.Wait()
+		assert.Equal(t, domain.Micros(8), price())
+
+		h.Beat(hosts.Load{UUID: h.GPUs[0].UUID, Utilization: 50})
+		synctest.Wait()
+		got, err := there.Telemetry(t.Context(), bob, h.ID)
+		require.NoError(t, err)
+		require.Len(t, got, 1)
+		assert.Equal(t, 50, got[0].Samples[0].Utilization)
 	})
 }

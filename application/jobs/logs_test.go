@@ -445,3 +445,25 @@ func TestALogLinkWaitsForTheEnd(t *testing.T) {
 		assert.Equal(t, "whole\n", string(body))
 	})
 }
+
+// A viewer at another replica begins after bytes were shown and before they are stored.
+func TestAViewerElsewhereSeesWhatWasShownBeforeItBeganAndStoredAfterwards(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m, ada, a := started(t, market.Options{})
+		a.Print("one\n")
+		log, err := jobs.New(m.Jobs.Deps, m.Jobs.Settings()).OpenLog(t.Context(), ada, a.Job, 0)
+		require.NoError(t, err)
+		v := &viewer{done: make(chan struct{})}
+		ctx, stop := context.WithCancel(t.Context())
+		v.stop = stop
+		go func() {
+			defer close(v.done)
+			_ = log.Follow(ctx, ada, 0, v.emit)
+		}()
+		synctest.Wait()
+		require.Empty(t, v.got, "it cannot know")
+		pass(time.Second)
+		v.close()
+		assert.Equal(t, "one\n", string(v.got))
+	})
+}

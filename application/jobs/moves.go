@@ -7,9 +7,9 @@ import (
 	"github.com/peergpu/peergpu/domain/jobs"
 )
 
-// movesTopic is where replicas tell each other who took and gave back devices: the name of
-// the replica, and JSON of move. What is told is a hint like all of the fleet, and comes
-// long before the next reading of the database.
+// movesTopic is where replicas tell each other who took and gave back devices, as JSON of
+// move. What is told is a hint like all of the fleet, and comes long before the next
+// reading of the database.
 const movesTopic = "moves"
 
 // move is what a change of a job means for the market.
@@ -62,7 +62,7 @@ func (s *Service) tellMove(before, after jobs.Snapshot) {
 		s.Log.Error("a move cannot be told", "job", after.ID, "error", err)
 		return
 	}
-	s.Live.Publish(movesTopic, append([]byte(s.replica), data...))
+	s.Live.Elsewhere(movesTopic, data)
 }
 
 // follow takes over a move that another replica told.
@@ -94,34 +94,23 @@ func (f *fleet) follow(m move) {
 
 // others is what is heard of other replicas.
 type others struct {
-	replica string
-	told    bool // there are some
-	lost    bool // messages of theirs
-	ticks   int  // since occupancy was read because of them
+	told  bool // there are some
+	lost  bool // messages of theirs
+	ticks int  // since occupancy was read because of them
 }
 
 // readEvery is after how many ticks occupancy is read, where other replicas change it too:
 // what one of them did just before it died is told by nobody.
 const readEvery = 15
 
-func newOthers(replica string) *others { return &others{replica: replica} }
-
 // heard takes over a message.
 func (o *others) heard(f *fleet, message []byte) {
-	n := len(o.replica)
-	if message == nil {
-		o.lost = true
-		return
-	}
-	if len(message) < n || string(message[:n]) == o.replica {
+	var m move
+	if message == nil || json.Unmarshal(message, &m) != nil {
+		o.lost = true // or it is of another version
 		return
 	}
 	o.told = true
-	var m move
-	if json.Unmarshal(message[n:], &m) != nil {
-		o.lost = true // it is of another version
-		return
-	}
 	f.follow(m)
 }
 

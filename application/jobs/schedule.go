@@ -141,7 +141,7 @@ func (s *Service) Schedule(ctx context.Context) error {
 	// Nobody told us what changed before we listened.
 	s.warn("the market cannot be read", s.reload(ctx))
 	s.fleet.refused()
-	others := newOthers(s.replica)
+	others := &others{}
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	for {

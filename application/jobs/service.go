@@ -4,7 +4,6 @@ package jobs
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"log/slog"
 	"sync"
@@ -64,14 +63,13 @@ type Service struct {
 	jumped   time.Time // when the clock was set last; the sweep's alone
 	steady   time.Time // since when storage has answered without a break; the sweep's alone
 	handles  sync.Map  // account → its handle, which never changes
-	replica  string    // which tells its own moves from others'
 	counters counters
 }
 
 // New makes the use cases. Load has to run before the first of them.
 func New(d Deps, s Settings) *Service {
 	now := d.Clock.Now()
-	return &Service{Deps: d, settings: s, fleet: newFleet(), books: newBooks(), recent: newRecent(), began: now, steady: now, replica: rand.Text()}
+	return &Service{Deps: d, settings: s, fleet: newFleet(), books: newBooks(), recent: newRecent(), began: now, steady: now}
 }
 
 // Settings tells the operator's choices.

@@ -84,6 +84,7 @@ func TestMemoryLimiter(t *testing.T) {
 func TestMemoryLive(t *testing.T) {
 	t.Parallel()
 	Live(t, func(*testing.T) ports.Live { return memory.NewLive() })
+	LiveElsewhere(t, memory.NewLive())
 }
 
 func TestRedisLimiter(t *testing.T) {
@@ -113,6 +114,11 @@ func TestRedisLive(t *testing.T) {
 		t.Parallel()
 		Live(t, func(t *testing.T) ports.Live { return replica(t, testkit.Redis(t)) })
 	})
+	t.Run("what is for the others comes to them alone", func(t *testing.T) {
+		t.Parallel()
+		url := testkit.Redis(t)
+		LiveElsewhere(t, replica(t, url), replica(t, url), replica(t, url))
+	})
 	t.Run("published by one replica, received by another", func(t *testing.T) {
 		t.Parallel()
 		Live(t, func(t *testing.T) ports.Live {
@@ -126,6 +132,8 @@ func TestRedisLive(t *testing.T) {
 type apart struct{ there, here ports.Live }
 
 func (a apart) Publish(topic string, data []byte) { a.there.Publish(topic, data) }
+
+func (a apart) Elsewhere(topic string, data []byte) { a.there.Elsewhere(topic, data) }
 
 func (a apart) Subscribe(topic string) (<-chan []byte, func()) { return a.here.Subscribe(topic) }
 

@@ -26,6 +26,26 @@ func Live(t *testing.T, open func(*testing.T) ports.Live) {
 
 type liveCases struct{ ports.Live }
 
+// LiveElsewhere is the part of the contract of ports.Live that takes replicas: there are as
+// many others as are given.
+func LiveElsewhere(t *testing.T, here ports.Live, others ...ports.Live) {
+	t.Helper()
+	topic := ids.New().String()
+	own, _ := liveCases{here}.subscribe(t, topic)
+	var theirs []<-chan []byte
+	for _, other := range others {
+		messages, _ := liveCases{other}.subscribe(t, topic)
+		theirs = append(theirs, messages)
+	}
+	here.Elsewhere(topic, []byte("for others"))
+	here.Publish(topic, []byte("for all"))
+	assert.Equal(t, "for all", string(received(t, own, "a message")))
+	for _, messages := range theirs {
+		assert.Equal(t, "for others", string(received(t, messages, "a message")))
+		assert.Equal(t, "for all", string(received(t, messages, "a message")))
+	}
+}
+
 func (c liveCases) subscribe(t *testing.T, topic string) (<-chan []byte, func()) {
 	t.Helper()
 	messages, cancel := c.Subscribe(topic)
