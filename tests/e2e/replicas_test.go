@@ -126,22 +126,28 @@ func TestThreeReplicasOfWhichOneIsKilledRunEveryJobOnce(t *testing.T) {
 	r := newReplicas(t, 3, "PEERGPU_LEASE_TTL=2s")
 	u := r.User("ada")
 	u.Call(http.MethodPost, "/api/billing/top-ups", map[string]any{"amount_micros": 25_000_000}, nil)
-	var midway sync.Once
-	reached := make(chan struct{})
-	var ran atomic.Int64
+	// A quarter of the jobs end. The next ones run when the replica is killed, and the others
+	// wait.
+	var begun atomic.Int64
+	reached, killed := make(chan struct{}), make(chan struct{})
+	goOn := sync.OnceFunc(func() { close(killed) })
 	f, err := fleet.Start(t.Context(), fleet.Options{
 		URL: r.URL, Owner: u.Token(), Name: "box", Count: hosts,
 		Run: func(a *fleet.Attempt) {
 			a.Print([]byte("begun\n"))
-			<-time.After(50 * time.Millisecond) // a job takes its time
-			a.Print([]byte("ended\n"))
-			if ran.Add(1) == jobs/4 {
-				midway.Do(func() { close(reached) })
+			switch n := begun.Add(1); {
+			case n == jobs/4+hosts: // all of them are busy
+				close(reached)
+				fallthrough
+			case n > jobs/4:
+				<-killed
 			}
+			a.Print([]byte("ended\n"))
 		},
 	})
 	require.NoError(t, err)
 	t.Cleanup(f.Stop)
+	t.Cleanup(goOn)
 	require.Eventually(t, func() bool { return f.Online() == hosts }, time.Minute, 10*time.Millisecond)
 
 	submitted := make([]job, jobs)
@@ -154,9 +160,9 @@ func TestThreeReplicasOfWhichOneIsKilledRunEveryJobOnce(t *testing.T) {
 		})
 	}
 	<-reached
-	killed := r.servers[1]
-	killed.Kill()
+	r.servers[1].Kill()
 	gone := time.Now()
+	goOn()
 	require.Eventually(t, func() bool { return f.Online() < hosts }, 10*time.Second, time.Millisecond)
 	require.Eventually(t, func() bool { return f.Online() == hosts }, 10*time.Second, 5*time.Millisecond)
 	t.Logf("all hosts were back %s after a replica was killed", time.Since(gone).Round(time.Millisecond))
@@ -196,21 +202,8 @@ func TestReplicasAreKilledAndRestartedUnderAThousandAgents(t *testing.T) {
 	r := newReplicas(t, 3, "PEERGPU_LEASE_TTL=10s")
 	u := r.User("ada")
 	u.Call(http.MethodPost, "/api/billing/top-ups", map[string]any{"amount_micros": 200_000_000}, nil)
-	release := make(chan struct{})
-	f, err := fleet.Start(t.Context(), fleet.Options{
-		URL: r.URL, Owner: u.Token(), Name: "box", Count: stormAgents,
-		Run: func(a *fleet.Attempt) {
-			a.Print([]byte("begun\n"))
-			<-release
-			a.Print([]byte("ended\n"))
-		},
-	})
-	require.NoError(t, err)
-	t.Cleanup(f.Stop)
-	end := sync.OnceFunc(func() { close(release) })
-	t.Cleanup(end)
+	f, end := holding(t, u, stormAgents)
 	all := func() bool { return f.Online() == stormAgents }
-	require.Eventually(t, all, time.Minute, 10*time.Millisecond)
 	running := make([]job, jobs)
 	for i := range running {
 		r.submit(t, u, &running[i], fmt.Sprintf("job-%d", i))

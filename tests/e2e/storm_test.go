@@ -40,21 +40,8 @@ func TestAThousandAgentsComeBackAfterTheServerWasKilledAndAfterItRestarted(t *te
 			c.Start()
 			u := c.User("ada")
 			u.Call(http.MethodPost, "/api/billing/top-ups", map[string]any{"amount_micros": 25_000_000}, nil)
-			release := make(chan struct{})
-			f, err := fleet.Start(t.Context(), fleet.Options{
-				URL: c.URL, Owner: u.Token(), Name: "box", Count: stormAgents,
-				Run: func(a *fleet.Attempt) {
-					a.Print([]byte("begun\n"))
-					<-release
-					a.Print([]byte("ended\n"))
-				},
-			})
-			require.NoError(t, err)
-			t.Cleanup(f.Stop)
-			end := sync.OnceFunc(func() { close(release) })
-			t.Cleanup(end)
+			f, end := holding(t, u, stormAgents)
 			all := func() bool { return f.Online() == stormAgents }
-			require.Eventually(t, all, time.Minute, 10*time.Millisecond)
 			jobs := make([]job, stormJobs)
 			for i := range jobs {
 				u.Call(http.MethodPost, "/api/jobs", map[string]any{
@@ -98,6 +85,27 @@ func TestAThousandAgentsComeBackAfterTheServerWasKilledAndAfterItRestarted(t *te
 			c.Sound(w)
 		})
 	}
+}
+
+// holding starts so many agents and waits until they are online. Each job begins, and ends
+// when end is called.
+func holding(t *testing.T, u *User, count int) (f *fleet.Fleet, end func()) {
+	t.Helper()
+	release := make(chan struct{})
+	f, err := fleet.Start(t.Context(), fleet.Options{
+		URL: u.c.URL, Owner: u.Token(), Name: "box", Count: count,
+		Run: func(a *fleet.Attempt) {
+			a.Print([]byte("begun\n"))
+			<-release
+			a.Print([]byte("ended\n"))
+		},
+	})
+	require.NoError(t, err)
+	t.Cleanup(f.Stop)
+	end = sync.OnceFunc(func() { close(release) })
+	t.Cleanup(end)
+	require.Eventually(t, func() bool { return f.Online() == count }, time.Minute, 10*time.Millisecond)
+	return f, end
 }
 
 // onlineHosts counts the user's hosts that are connected, as the API shows them.
