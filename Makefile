@@ -21,6 +21,7 @@ GOTEST := $(GO) test -json -shuffle=on
 TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/peergpu/bin
 version = $(shell awk '$$1 == "$(1)" { print $$2 }' tests/tools/go.mod)
 GOLANGCI := $(TOOLS)/golangci-lint-$(call version,github.com/golangci/golangci-lint/v2)
+VERSITYGW := $(TOOLS)/versitygw-$(call version,github.com/versity/versitygw)
 GOVULN := $(TOOLS)/govulncheck-$(call version,golang.org/x/vuln)
 
 .PHONY: help
@@ -53,15 +54,15 @@ clean: ## remove what was built (the data of make run stays in ./data)
 ##@ Check it
 
 .PHONY: test
-test: bin/testrun pages ## install and start what the tests need, run all, stop it, sum up
+test: bin/testrun pages s3 ## install and start what the tests need, run all, stop it, sum up
 	@bin/testrun $(GOTEST) -timeout 20m $(ARGS) $(PKG)
 
 .PHONY: test-race
-test-race: bin/testrun pages ## the same with the race detector (compiles all again, several minutes)
+test-race: bin/testrun pages s3 ## the same with the race detector (compiles all again, several minutes)
 	@bin/testrun $(GOTEST) -race -timeout 20m $(ARGS) $(PKG)
 
 .PHONY: cover
-cover: bin/testrun pages ## the same with coverage: its sum, and by line in bin/cover.html
+cover: bin/testrun pages s3 ## the same with coverage: its sum, and by line in bin/cover.html
 	@bin/testrun $(GOTEST) -timeout 20m -coverpkg=./... -coverprofile=bin/cover.out $(ARGS) $(PKG)
 	@$(GO) tool cover -html=bin/cover.out -o bin/cover.html
 	@$(GO) tool cover -func=bin/cover.out | tail -n 1
@@ -81,7 +82,7 @@ first-run: ## prove make run on an empty HOME: job, money, Ctrl-C, second start
 	@tests/e2e/first_run.sh
 
 .PHONY: bench
-bench: bin/testrun ## time jobs, agents, logs and the match, each figure beside its floor, and the log viewer
+bench: bin/testrun s3 ## time jobs, agents, logs and the match, each figure beside its floor, and the log viewer
 	@bin/testrun $(GO) test -run '^$$' -bench . -timeout 30m $(ARGS) ./tests/bench/...
 	@$(MAKE) bench-web
 
@@ -99,7 +100,7 @@ fuzz: needs-go ## fuzz every target for FUZZTIME (30s)
 	done
 
 .PHONY: mutants
-mutants: bin/testrun ## take each guard out of the code and see a test turn red (about five minutes)
+mutants: bin/testrun s3 ## take each guard out of the code and see a test turn red (about five minutes)
 	@bin/testrun $(GO) run ./tests/mutants $(ARGS)
 
 .PHONY: web-test
@@ -181,6 +182,16 @@ bin/testrun: needs-go
 $(GOLANGCI): | needs-go
 	@echo "building golangci-lint, once (about two minutes)"
 	@$(GO) build -C tests/tools -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+# The S3 server of the tests. What cannot fetch it goes on without those that need it, but
+# not in CI.
+.PHONY: s3
+s3: ## build the S3 server that the tests start (make test does)
+	@$(MAKE) $(VERSITYGW) || { [ "$${CI:-}" != true ] && echo "the S3 server of the tests could not be built (see above): going on without it"; }
+
+$(VERSITYGW): | needs-go
+	@echo "building the S3 server of the tests, once (about two minutes)"
+	@$(GO) build -C tests/tools -v -o $@ github.com/versity/versitygw/cmd/versitygw 2>&1 | $(progress)
 
 $(GOVULN): | needs-go
 	@$(GO) build -C tests/tools -o $@ golang.org/x/vuln/cmd/govulncheck

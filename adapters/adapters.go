@@ -182,7 +182,11 @@ type blobPorts struct {
 }
 
 func newBlobs(lc fx.Lifecycle, c Config, k system.Keys, clock ports.Clock) (blobPorts, error) {
-	blobs, err := cloudblob.Open(c.Blobs, cloudblob.Options{Key: k.BlobKey, PublicURL: c.PublicURL, Clock: clock})
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	blobs, err := cloudblob.Open(ctx, c.Blobs, cloudblob.Options{
+		Key: k.BlobKey, PublicURL: c.PublicURL, Clock: clock, AccessKey: c.S3AccessKey, SecretKey: c.S3SecretKey,
+	})
 	if err != nil {
 		return blobPorts{}, fmt.Errorf("PEERGPU_BLOBS: %w", err)
 	}

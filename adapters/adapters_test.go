@@ -109,7 +109,7 @@ func TestATakenPortIsOneClearLine(t *testing.T) {
 func TestEveryMistakeInTheConfigurationIsTold(t *testing.T) {
 	t.Parallel()
 	c := config(t)
-	c.Listen, c.FeeBPS, c.Currency, c.LeaseTTL, c.Blobs, c.LogBytes, c.OrphanAge, c.AgentsPerSecond, c.Registries = "8080", 10_001, "usd", time.Second/10, "s3://x", 0, time.Minute, -1, []string{"https://x"}
+	c.Listen, c.FeeBPS, c.Currency, c.LeaseTTL, c.Blobs, c.LogBytes, c.OrphanAge, c.AgentsPerSecond, c.Registries = "8080", 10_001, "usd", time.Second/10, "ftp://x", 0, time.Minute, -1, []string{"https://x"}
 	_, err := c.Complete()
 	for _, name := range []string{"LISTEN", "FEE_BPS", "CURRENCY", "LEASE_TTL", "BLOBS", "LOG_BYTES", "ORPHAN_AGE", "AGENTS_PER_SECOND", "REGISTRIES"} {
 		assert.ErrorContains(t, err, "PEERGPU_"+name)

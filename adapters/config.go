@@ -35,7 +35,9 @@ type Config struct {
 	Data      string `env:"PEERGPU_DATA" envDefault:"./data" doc:"folder of the embedded defaults: database, blobs, keys"`
 
 	Database      string `env:"PEERGPU_DATABASE" doc:"sqlite:///path/to/file, postgres://user@host/db or memory://; sqlite in PEERGPU_DATA when empty"`
-	Blobs         string `env:"PEERGPU_BLOBS" doc:"file:///folder or mem://; a folder in PEERGPU_DATA when empty"`
+	Blobs         string `env:"PEERGPU_BLOBS" doc:"file:///folder, s3://bucket?region=… or another S3 server by s3://bucket?endpoint=http://host:port&public_endpoint=https://files.example.org (where renters and hosts reach it)&create_bucket=true, or mem://; a folder in PEERGPU_DATA when empty"`
+	S3AccessKey   string `env:"PEERGPU_S3_ACCESS_KEY,unset" doc:"access key of the S3 server in PEERGPU_BLOBS; when empty as AWS's programs find theirs: AWS_ACCESS_KEY_ID, a profile, the machine's role"`
+	S3SecretKey   string `env:"PEERGPU_S3_SECRET_KEY,unset" doc:"secret: the key that goes with it"`
 	Events        string `env:"PEERGPU_EVENTS" envDefault:"memory://" doc:"memory://: one server alone; redis://[user@]host:port/db?prefix=name, or rediss:// for TLS: what several servers with one Postgres tell each other through"`
 	RedisPassword string `env:"PEERGPU_REDIS_PASSWORD,unset" doc:"secret: the password of the Redis in PEERGPU_EVENTS"`
 	Payments      string `env:"PEERGPU_PAYMENTS" envDefault:"sandbox://" doc:"sandbox://: credit without real money"`
@@ -145,7 +147,8 @@ func (c Config) Complete() (Config, error) {
 		c.PublicURL = strings.TrimRight(c.PublicURL, "/")
 	}
 	add(!oneOf(c.Database, "sqlite://", "postgres://", "postgresql://", "memory://"), "PEERGPU_DATABASE: use sqlite://, postgres:// or memory://")
-	add(!oneOf(c.Blobs, "file://", "mem://"), "PEERGPU_BLOBS: use file:// or mem://")
+	add(!oneOf(c.Blobs, "file://", "s3://", "mem://"), "PEERGPU_BLOBS: use file://, s3:// or mem://")
+	add((c.S3AccessKey == "") != (c.S3SecretKey == ""), "PEERGPU_S3_ACCESS_KEY and PEERGPU_S3_SECRET_KEY: set both or none")
 	add(!oneOf(c.Events, append(redisSchemes, "memory://")...), "PEERGPU_EVENTS: use memory://, redis:// or rediss://")
 	if oneOf(c.Events, redisSchemes...) {
 		c.redis, err = redislive.Parse(c.Events, c.RedisPassword)

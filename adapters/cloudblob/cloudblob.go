@@ -1,7 +1,7 @@
-// Package cloudblob is for keeping objects (bundles, logs, artifacts) in a folder or
-// in memory, behind the portable buckets of gocloud.dev. These two cannot sign URLs
-// that restrict an upload, so the package brings the handler that serves its own
-// signed links.
+// Package cloudblob is for keeping objects (bundles, logs, artifacts) in a folder, in
+// memory or at an object storage that speaks S3, behind the portable buckets of
+// gocloud.dev. A folder and memory cannot sign URLs that restrict an upload, so for
+// these the package brings the handler that serves its own signed links.
 package cloudblob
 
 import (
@@ -9,18 +9,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
+	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
-	"time"
 
 	"gocloud.dev/blob"
 	"gocloud.dev/blob/fileblob"
 	"gocloud.dev/blob/memblob"
+	"gocloud.dev/blob/s3blob"
 	"gocloud.dev/gcerrors"
 
 	"github.com/peergpu/peergpu/domain"
@@ -29,95 +27,70 @@ import (
 
 // Options is what a store needs beside its URL.
 type Options struct {
-	Key       []byte // signs links; at least 32 bytes
+	Key       []byte // signs our own links; at least 32 bytes
 	PublicURL string // where Handler is reached, without /blobs; empty: links are paths
 	Clock     ports.Clock
+
+	// AccessKey and SecretKey are for an object storage; without them they are found as
+	// AWS's programs find theirs: in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a
+	// profile, or the role of the machine.
+	AccessKey, SecretKey string
 }
 
-// Store keeps objects in a bucket, and beside each of them its sha256 as a small
-// object of its own: it is known only when the last byte has been written, and then
-// no bucket lets metadata be added without copying. The sha256 is written first, so
-// that an object exists, whole and described, from the moment in which its own bytes
-// appear.
+// Store keeps objects in a bucket. How they are described and who serves their links
+// differs between our own buckets and an object storage.
 type Store struct {
 	bucket *blob.Bucket
-	links  *links
-	keys   keyLock
+	keeper
+}
+
+// keeper is what differs. Keys have been checked, and contexts have not ended.
+type keeper interface {
+	put(ctx context.Context, key string, r io.Reader) (ports.BlobInfo, error)
+	stat(ctx context.Context, key string) (ports.BlobInfo, error)
+	remove(ctx context.Context, key string) error
+	signPut(ctx context.Context, key string, o ports.PutOptions) (ports.SignedRequest, error)
+	signGet(ctx context.Context, key string, o ports.GetOptions) (ports.SignedRequest, error)
+	http.Handler
 }
 
 // Open opens the store of a URL: file:///an/absolute/folder, file://./a/relative/one,
-// or mem://. A folder belongs to one process; what is written survives the end of the
-// process, but is not synced against the loss of power.
-func Open(rawURL string, o Options) (*Store, error) {
+// mem://, or s3://bucket with the parameters that openS3 tells. A folder belongs to one
+// process; what is written survives the end of the process, but is not synced against
+// the loss of power.
+func Open(ctx context.Context, rawURL string, o Options) (*Store, error) {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return nil, errors.New("the URL of the blobs is malformed")
+	}
+	if u.Scheme == s3blob.Scheme {
+		return openS3(ctx, u, o)
+	}
 	l, err := newLinks(o)
 	if err != nil {
 		return nil, err
 	}
-	u, err := url.Parse(rawURL)
-	if err != nil {
-		return nil, fmt.Errorf("the URL of the blobs is malformed")
-	}
-	s := &Store{links: l}
+	var bucket *blob.Bucket
 	switch u.Scheme {
 	case memblob.Scheme:
-		s.bucket = memblob.OpenBucket(nil)
+		bucket = memblob.OpenBucket(nil)
 	case fileblob.Scheme:
-		s.bucket, err = openFolder(u, o.Clock.Now())
+		bucket, err = openFolder(u, o.Clock.Now())
 	default:
-		err = fmt.Errorf("blobs can be kept at file:// or mem://, not at %q", u.Scheme)
+		err = fmt.Errorf("blobs can be kept at file://, s3:// or mem://, not at %q", u.Scheme)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return s, nil
+	return &Store{bucket, &own{bucket: bucket, links: l}}, nil
 }
 
 // Close ends the use of the bucket.
 func (s *Store) Close() error { return s.bucket.Close() }
 
-func openFolder(u *url.URL, now time.Time) (*blob.Bucket, error) {
-	folder := filepath.FromSlash(u.Path)
-	if u.Host == "." {
-		folder = "." + folder
-	} else if u.Host != "" && u.Host != "localhost" {
-		return nil, fmt.Errorf("file://%s%s names a host; a folder has three slashes, or is relative with file://./", u.Host, u.Path)
-	}
-	if err := sweep(folder, now.Add(-time.Hour)); err != nil {
-		return nil, fmt.Errorf("the folder of the blobs cannot be read: %w", err)
-	}
-	return fileblob.OpenBucket(folder, &fileblob.Options{
-		CreateDir: true, DirFileMode: 0o700,
-		NoTempDir: true,                       // a rename works within one file system only
-		Metadata:  fileblob.MetadataDontWrite, // it would cost an MD5 of everything
-	})
-}
-
-// unfinished is how fileblob names what it is writing.
-var unfinished = regexp.MustCompile(`\.[0-9a-f]{16}\.tmp$`)
-
-// sweep removes what a killed process did not write to its end.
-func sweep(folder string, before time.Time) error {
-	root, err := os.OpenRoot(folder)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	return fs.WalkDir(root.FS(), ".", func(path string, d fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err != nil || d.IsDir() || !unfinished.MatchString(d.Name()) {
-			return err
-		}
-		if info, err := d.Info(); err == nil && info.ModTime().Before(before) {
-			return root.Remove(path)
-		}
-		return nil
-	})
-}
+// Handler serves the signed links of our own buckets, below /blobs/; those of an object
+// storage lead there, and this knows none.
+func (s *Store) Handler() http.Handler { return s.keeper }
 
 // keyForm is what our keys look like. The underscore is not in it: it begins the
 // names of sums.
@@ -136,21 +109,34 @@ func checkKey(key string) error {
 	return nil
 }
 
-// sumKey is where the sha256 of an object is kept.
-func sumKey(key string) string { return "_sha256/" + key }
+// check is before everything that is done with an object.
+func check(ctx context.Context, key string) error {
+	if err := checkKey(key); err != nil {
+		return err
+	}
+	return ctx.Err()
+}
+
+// Put implements ports.Blobs.
+func (s *Store) Put(ctx context.Context, key string, r io.Reader) (ports.BlobInfo, error) {
+	if err := check(ctx, key); err != nil {
+		return ports.BlobInfo{}, err
+	}
+	return s.put(ctx, key, r)
+}
 
 // Open implements ports.Blobs.
 func (s *Store) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
-	if err := checkKey(key); err != nil {
-		return nil, err
-	}
-	if err := ctx.Err(); err != nil {
+	if err := check(ctx, key); err != nil {
 		return nil, err
 	}
 	if offset < 0 || length < -1 {
 		return nil, domain.Invalid("invalid_range", "an offset is not negative, a length at least -1")
 	}
 	r, err := s.bucket.NewRangeReader(ctx, key, offset, length, nil)
+	if beyondEnd(err) {
+		return io.NopCloser(strings.NewReader("")), nil
+	}
 	if err != nil {
 		return nil, translate(ctx, err)
 	}
@@ -159,56 +145,49 @@ func (s *Store) Open(ctx context.Context, key string, offset, length int64) (io.
 
 // Stat implements ports.Blobs.
 func (s *Store) Stat(ctx context.Context, key string) (ports.BlobInfo, error) {
-	if err := checkKey(key); err != nil {
+	if err := check(ctx, key); err != nil {
 		return ports.BlobInfo{}, err
 	}
-	if err := ctx.Err(); err != nil {
-		return ports.BlobInfo{}, err
-	}
-	attrs, err := s.bucket.Attributes(ctx, key)
-	if err != nil {
-		return ports.BlobInfo{}, translate(ctx, err)
-	}
-	sum, err := s.bucket.ReadAll(ctx, sumKey(key))
-	if err != nil {
-		return ports.BlobInfo{}, translate(ctx, err)
-	}
-	return ports.BlobInfo{Key: key, Size: attrs.Size, SHA256: string(sum)}, nil
+	return s.stat(ctx, key)
 }
 
 // Delete implements ports.Blobs.
 func (s *Store) Delete(ctx context.Context, key string) error {
-	if err := checkKey(key); err != nil {
+	if err := check(ctx, key); err != nil {
 		return err
 	}
-	unlock, err := s.keys.lock(ctx, key)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	for _, name := range []string{key, sumKey(key)} {
-		if err := s.bucket.Delete(ctx, name); err != nil && gcerrors.Code(err) != gcerrors.NotFound {
-			return translate(ctx, err)
-		}
-	}
-	return nil
+	return s.remove(ctx, key)
 }
 
 // SignPut implements ports.Blobs.
-func (s *Store) SignPut(_ context.Context, key string, o ports.PutOptions) (ports.SignedRequest, error) {
-	if err := checkKey(key); err != nil {
+func (s *Store) SignPut(ctx context.Context, key string, o ports.PutOptions) (ports.SignedRequest, error) {
+	switch {
+	case o.Size < 0 || !isSHA256(o.SHA256):
+		return ports.SignedRequest{}, domain.Invalid("invalid_upload", "an upload is announced with its size and its sha256 in lower-case hexadecimal")
+	case o.Expires <= 0:
+		return ports.SignedRequest{}, errNoTime
+	}
+	if err := check(ctx, key); err != nil {
 		return ports.SignedRequest{}, err
 	}
-	return s.links.put(key, o)
+	return s.signPut(ctx, key, o)
 }
 
 // SignGet implements ports.Blobs.
-func (s *Store) SignGet(_ context.Context, key string, o ports.GetOptions) (ports.SignedRequest, error) {
-	if err := checkKey(key); err != nil {
+func (s *Store) SignGet(ctx context.Context, key string, o ports.GetOptions) (ports.SignedRequest, error) {
+	if o.Expires <= 0 {
+		return ports.SignedRequest{}, errNoTime
+	}
+	if err := check(ctx, key); err != nil {
 		return ports.SignedRequest{}, err
 	}
-	return s.links.get(key, o)
+	return s.signGet(ctx, key, o)
 }
+
+var (
+	errNoTime = domain.Invalid("invalid_expiry", "a link has to be good for some time")
+	errExists = domain.Conflict("object_exists", "there is another object with this key, and objects do not change")
+)
 
 // translate turns an error of the bucket into one of ours. A cancelled call is that,
 // whatever the bucket made of it.

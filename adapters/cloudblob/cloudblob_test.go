@@ -55,7 +55,7 @@ func stores(t *testing.T, test func(t *testing.T, s *Store, left func() []string
 	for name, url := range map[string]string{"folder": "file://" + folder, "memory": "mem://"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s, err := Open(url, options())
+			s, err := Open(t.Context(), url, options())
 			require.NoError(t, err)
 			t.Cleanup(func() { assert.NoError(t, s.Close()) })
 			test(t, s, func() []string { return list(t, s, folder) })
@@ -215,7 +215,7 @@ func TestOfManyThatPutDifferentBytesAtOneKeyOneWins(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, wins[0], stat)
 		assert.Len(t, left(), 2)
-		assert.Empty(t, s.keys.held)
+		assert.Empty(t, s.keeper.(*own).keys.held)
 	})
 }
 
@@ -289,7 +289,7 @@ func TestAFolderKeepsItsObjectsAndLosesWhatAKilledProcessLeft(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
 	o := options()
-	s, err := Open("file://"+folder, o)
+	s, err := Open(t.Context(), "file://"+folder, o)
 	require.NoError(t, err)
 	info, err := s.Put(t.Context(), "jobs/a/1/x", strings.NewReader("kept"))
 	require.NoError(t, err)
@@ -297,12 +297,12 @@ func TestAFolderKeepsItsObjectsAndLosesWhatAKilledProcessLeft(t *testing.T) {
 	half := filepath.Join(folder, "jobs", "a", "1", "y.0123456789abcdef.tmp")
 	require.NoError(t, os.WriteFile(half, []byte("half"), 0o600))
 
-	s, err = Open("file://"+folder, o)
+	s, err = Open(t.Context(), "file://"+folder, o)
 	require.NoError(t, err)
 	assert.FileExists(t, half, "another process may be writing it still")
 	require.NoError(t, s.Close())
 	o.Clock.(*clock).advance(2 * time.Hour)
-	s, err = Open("file://"+folder, o)
+	s, err = Open(t.Context(), "file://"+folder, o)
 	require.NoError(t, err)
 	assert.NoFileExists(t, half)
 	got, err := s.Stat(t.Context(), "jobs/a/1/x")
@@ -314,17 +314,26 @@ func TestAFolderKeepsItsObjectsAndLosesWhatAKilledProcessLeft(t *testing.T) {
 func TestAStoreThatCannotBeIsRefusedAtStart(t *testing.T) {
 	t.Parallel()
 	for url, why := range map[string]string{
-		"s3://bucket": "not at", "file://host/x": "names a host", "://": "malformed",
+		"ftp://bucket": "not at", "file://host/x": "names a host", "://": "malformed",
 	} {
-		_, err := Open(url, options())
+		_, err := Open(t.Context(), url, options())
 		require.ErrorContains(t, err, why, url)
 	}
 	o := options()
 	o.Key = o.Key[:16]
-	_, err := Open("mem://", o)
+	_, err := Open(t.Context(), "mem://", o)
 	require.ErrorContains(t, err, "32 bytes")
 	o = options()
 	o.Clock = nil
-	_, err = Open("mem://", o)
+	_, err = Open(t.Context(), "mem://", o)
 	require.ErrorContains(t, err, "clock")
+}
+
+func TestABucketOfAmazonNeedsARegion(t *testing.T) {
+	for _, name := range []string{"AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"} {
+		t.Setenv(name, "")
+	}
+	t.Setenv("AWS_CONFIG_FILE", filepath.Join(t.TempDir(), "none"))
+	_, err := Open(t.Context(), "s3://bucket", options())
+	require.ErrorContains(t, err, "in which region")
 }

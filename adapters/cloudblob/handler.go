@@ -16,30 +16,31 @@ import (
 	"github.com/peergpu/peergpu/ports"
 )
 
-// Handler serves signed links: PUT, GET and HEAD of /blobs/{token}. The token is the
+// octets is the type of everything that is stored and served: what it is, nobody knows.
+const octets = "application/octet-stream"
+
+// ServeHTTP serves signed links: PUT, GET and HEAD of /blobs/{token}. The token is the
 // last element of the path and the whole permission. Mount it where the writer of
 // net/http reaches it unwrapped: the kernel then sends files by itself. A limit on the
 // duration or the size of requests must not hold here.
-func (s *Store) Handler() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var err error
-		switch r.Method {
-		case http.MethodPut:
-			err = s.servePut(w, r)
-		case http.MethodGet, http.MethodHead:
-			err = s.serveGet(w, r)
-		default:
-			w.Header().Set("Allow", "GET, HEAD, PUT")
-			err = &refusal{http.StatusMethodNotAllowed, "method_not_allowed", "a link is for PUT, or for GET and HEAD"}
-		}
-		if err != nil {
-			writeProblem(w, err)
-		}
-	})
+func (o *own) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	var err error
+	switch r.Method {
+	case http.MethodPut:
+		err = o.servePut(w, r)
+	case http.MethodGet, http.MethodHead:
+		err = o.serveGet(w, r)
+	default:
+		w.Header().Set("Allow", "GET, HEAD, PUT")
+		err = &refusal{http.StatusMethodNotAllowed, "method_not_allowed", "a link is for PUT, or for GET and HEAD"}
+	}
+	if err != nil {
+		writeProblem(w, err)
+	}
 }
 
-func (s *Store) servePut(w http.ResponseWriter, r *http.Request) error {
-	g, err := s.links.parse(path.Base(r.URL.Path))
+func (o *own) servePut(w http.ResponseWriter, r *http.Request) error {
+	g, err := o.links.parse(path.Base(r.URL.Path))
 	if err != nil {
 		return err
 	}
@@ -54,7 +55,7 @@ func (s *Store) servePut(w http.ResponseWriter, r *http.Request) error {
 		return &refusal{http.StatusBadRequest, "size_mismatch", "the upload is smaller than announced"}
 	}
 	body := &upload{r: r.Body}
-	_, err = s.store(r.Context(), g.Key, body, func(info ports.BlobInfo) error {
+	_, err = o.store(r.Context(), g.Key, body, func(info ports.BlobInfo) error {
 		if info.Size != g.Size || info.SHA256 != g.SHA256 {
 			return &refusal{http.StatusBadRequest, "sha256_mismatch", "the bytes are not those announced: their sha256 differs"}
 		}
@@ -85,26 +86,26 @@ func (u *upload) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (s *Store) serveGet(w http.ResponseWriter, r *http.Request) error {
-	g, err := s.links.parse(path.Base(r.URL.Path))
+func (o *own) serveGet(w http.ResponseWriter, r *http.Request) error {
+	g, err := o.links.parse(path.Base(r.URL.Path))
 	if err != nil {
 		return err
 	}
 	if g.Method != http.MethodGet {
 		return errBadLink
 	}
-	info, err := s.Stat(r.Context(), g.Key)
+	info, err := o.stat(r.Context(), g.Key)
 	if err != nil {
 		return err
 	}
-	object, err := s.bucket.NewRangeReader(r.Context(), g.Key, 0, -1, nil)
+	object, err := o.bucket.NewRangeReader(r.Context(), g.Key, 0, -1, nil)
 	if err != nil {
 		return translate(r.Context(), err)
 	}
 	defer object.Close()
 
 	h := w.Header()
-	h.Set("Content-Type", "application/octet-stream")
+	h.Set("Content-Type", octets)
 	h.Set("Content-Disposition", disposition(g.Filename))
 	h.Set("ETag", `"`+info.SHA256+`"`)
 	h.Set("Cache-Control", "private, no-store")

@@ -209,7 +209,7 @@ func TestALinkIsGoodForOneThingUntilItExpires(t *testing.T) {
 		require.NoError(t, err)
 		get, put := s.getLink(t, "k", ""), s.putLink(t, "new", []byte("x"))
 		missing := s.getLink(t, "missing", "")
-		stranger, err := newLinks(Options{Key: bytes.Repeat([]byte{2}, 32), Clock: s.links.clock})
+		stranger, err := newLinks(Options{Key: bytes.Repeat([]byte{2}, 32), Clock: s.keeper.(*own).links.clock})
 		require.NoError(t, err)
 		foreign, err := stranger.get("k", ports.GetOptions{Expires: time.Minute})
 		require.NoError(t, err)
@@ -235,15 +235,15 @@ func TestALinkIsGoodForOneThingUntilItExpires(t *testing.T) {
 		}
 		for i := len(linkPath); i < len(get); i++ {
 			changed := get[:i] + "A" + get[i+1:]
-			if _, err := s.links.parse(strings.TrimPrefix(changed, linkPath)); changed != get {
+			if _, err := s.keeper.(*own).links.parse(strings.TrimPrefix(changed, linkPath)); changed != get {
 				require.ErrorIs(t, err, errBadLink, changed)
 			}
 		}
 
-		s.links.clock.(*clock).advance(time.Minute - time.Microsecond)
+		s.keeper.(*own).links.clock.(*clock).advance(time.Minute - time.Microsecond)
 		response, _ := s.do(t, http.MethodGet, get, nil, nil)
 		assert.Equal(t, http.StatusOK, response.StatusCode)
-		s.links.clock.(*clock).advance(time.Microsecond)
+		s.keeper.(*own).links.clock.(*clock).advance(time.Microsecond)
 		check(http.MethodGet, get, http.StatusForbidden, "link_expired")
 		check(http.MethodPut, put, http.StatusForbidden, "link_expired")
 		assert.Len(t, left(), 2)
@@ -257,7 +257,7 @@ func TestALinkIsAPathOrLeadsToThePublicURL(t *testing.T) {
 		"": "/blobs/", "https://gpu.example.org": "https://gpu.example.org/blobs/", "https://example.org/gpu/": "https://example.org/gpu/blobs/",
 	} {
 		o.PublicURL = public
-		s, err := Open("mem://", o)
+		s, err := Open(t.Context(), "mem://", o)
 		require.NoError(t, err)
 		r, err := s.SignGet(t.Context(), "k", ports.GetOptions{Expires: time.Hour})
 		require.NoError(t, err)
@@ -268,7 +268,7 @@ func TestALinkIsAPathOrLeadsToThePublicURL(t *testing.T) {
 
 func TestALinkForNothingSensibleIsNotMade(t *testing.T) {
 	t.Parallel()
-	s, err := Open("mem://", options())
+	s, err := Open(t.Context(), "mem://", options())
 	require.NoError(t, err)
 	for _, o := range []ports.PutOptions{
 		{Size: -1, SHA256: sumOf(nil), Expires: time.Minute}, {SHA256: "", Expires: time.Minute},

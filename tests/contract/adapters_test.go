@@ -29,18 +29,22 @@ func secret() []byte {
 	return key
 }
 
+// buckets are where objects can be kept.
+var buckets = map[string]func(*testing.T) testkit.Bucket{
+	"a folder":       func(t *testing.T) testkit.Bucket { t.Helper(); return testkit.Bucket{URL: "file://" + t.TempDir()} },
+	"memory":         func(*testing.T) testkit.Bucket { return testkit.Bucket{URL: "mem://"} },
+	"object storage": func(t *testing.T) testkit.Bucket { t.Helper(); return testkit.S3(t) },
+}
+
 func TestBlobs(t *testing.T) {
 	t.Parallel()
-	for name, url := range map[string]func(*testing.T) string{
-		"a folder": func(t *testing.T) string { t.Helper(); return "file://" + t.TempDir() },
-		"memory":   func(*testing.T) string { return "mem://" },
-	} {
+	for name, bucket := range buckets {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			Blobs(t, func(t *testing.T) ports.Blobs { return served(t, url(t)) })
+			Blobs(t, func(t *testing.T) ports.Blobs { return served(t, bucket(t)) })
 			BlobIndex(t, func(t *testing.T) (ports.BlobIndex, ports.Blobs) {
 				t.Helper()
-				s := served(t, url(t))
+				s := served(t, bucket(t))
 				return s, s
 			})
 		})
@@ -48,12 +52,14 @@ func TestBlobs(t *testing.T) {
 }
 
 // served is a store whose handler listens where its links lead.
-func served(t *testing.T, url string) *cloudblob.Store {
+func served(t *testing.T, b testkit.Bucket) *cloudblob.Store {
 	t.Helper()
 	var listen net.ListenConfig
 	l, err := listen.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	s, err := cloudblob.Open(url, cloudblob.Options{Key: secret(), PublicURL: "http://" + l.Addr().String(), Clock: system.Clock{}})
+	s, err := cloudblob.Open(t.Context(), b.URL, cloudblob.Options{
+		Key: secret(), PublicURL: "http://" + l.Addr().String(), Clock: system.Clock{}, AccessKey: b.AccessKey, SecretKey: b.SecretKey,
+	})
 	require.NoError(t, err)
 	server := &httptest.Server{Listener: l, Config: &http.Server{Handler: s.Handler(), ReadHeaderTimeout: patience}}
 	server.Start()

@@ -87,7 +87,7 @@ func (c blobCases) signGet(t *testing.T) {
 	key := c.put(t, data)
 	for _, filename := range []string{"", "results.html", `é "漢".html`} {
 		response, body := send(t, c.download(t, key, filename), nil)
-		require.Equal(t, http.StatusOK, response.StatusCode)
+		require.Equal(t, http.StatusOK, response.StatusCode, "%q: %s", filename, body)
 		assert.Equal(t, data, body)
 		assert.Equal(t, "application/octet-stream", response.Header.Get("Content-Type"))
 		kind, params, err := mime.ParseMediaType(response.Header.Get("Content-Disposition"))

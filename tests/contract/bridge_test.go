@@ -54,15 +54,12 @@ func TestBridgeFunds(t *testing.T) {
 
 func TestBridgeBundles(t *testing.T) {
 	t.Parallel()
-	for name, url := range map[string]func(*testing.T) string{
-		"a folder": func(t *testing.T) string { t.Helper(); return "file://" + t.TempDir() },
-		"memory":   func(*testing.T) string { return "mem://" },
-	} {
+	for name, bucket := range buckets {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			Bundles(t, func(t *testing.T) (ports.Bundles, ports.Blobs) {
 				t.Helper()
-				blobs := served(t, url(t))
+				blobs := served(t, bucket(t))
 				return bridge.Bundles{Blobs: blobs, Limits: bundle.DefaultLimits()}, blobs
 			})
 		})

@@ -61,7 +61,7 @@ func settle(t *testing.T, s Storage, p parts) *site {
 	require.NoError(t, err)
 	vault, err := system.NewVault(secret())
 	require.NoError(t, err)
-	blobs, err := cloudblob.Open("mem://", cloudblob.Options{Key: secret(), Clock: system.Clock{}})
+	blobs, err := cloudblob.Open(t.Context(), "mem://", cloudblob.Options{Key: secret(), Clock: system.Clock{}})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, blobs.Close()) })
 

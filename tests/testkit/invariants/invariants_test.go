@@ -42,7 +42,7 @@ func sound(t *testing.T, database string) invariants.World {
 	store, err := bunstore.Open(ctx, database, bunstore.Options{Clock: system.Clock{}, IDs: system.IDs{}})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, store.Close()) }()
-	blobs, err := cloudblob.Open("file://"+folder+"/blobs", cloudblob.Options{Key: make([]byte, 32), Clock: system.Clock{}})
+	blobs, err := cloudblob.Open(t.Context(), "file://"+folder+"/blobs", cloudblob.Options{Key: make([]byte, 32), Clock: system.Clock{}})
 	require.NoError(t, err)
 	ids, now := system.IDs{}, domain.Time(time.Now())
 	id, renter, host, owner := ids.New(), ids.New(), ids.New(), ids.New()

@@ -85,7 +85,7 @@ func Open(t T, o Options) *Market {
 	m := &Market{t: t, options: o, Clock: &Clock{}}
 	m.Store = memory.New(memory.Options{Clock: m.Clock, IDs: system.IDs{}})
 	var err error
-	m.Blobs, err = cloudblob.Open("mem://", cloudblob.Options{Key: key(1), Clock: m.Clock})
+	m.Blobs, err = cloudblob.Open(t.Context(), "mem://", cloudblob.Options{Key: key(1), Clock: m.Clock})
 	require.NoError(t, err)
 	m.Tokens, err = josetokens.NewTokens(key(2), m.Clock)
 	require.NoError(t, err)

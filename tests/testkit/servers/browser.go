@@ -29,10 +29,11 @@ func probeChromium(ctx context.Context) error {
 
 // probeWebApp looks for what was built and for what its tests are made of.
 func probeWebApp(ctx context.Context) error {
-	web, err := webFolder()
+	root, err := cloneFolder()
 	if err != nil {
 		return err
 	}
+	web := filepath.Join(root, "web")
 	if err := try(ctx, "node", filepath.Join(web, "build", "node-version.mjs")); err != nil {
 		return fmt.Errorf("no Node.js for the web app: %w", err)
 	}
@@ -44,19 +45,19 @@ func probeWebApp(ctx context.Context) error {
 	return nil
 }
 
-// webFolder goes up from the working directory, which for a test is its package's.
-func webFolder() (string, error) {
+// cloneFolder goes up from the working directory, which for a test is its package's.
+func cloneFolder() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return "", err
 	}
 	for {
 		if _, err := os.Stat(filepath.Join(dir, "web", "package.json")); err == nil {
-			return filepath.Join(dir, "web"), nil
+			return dir, nil
 		}
 		up := filepath.Dir(dir)
 		if up == dir {
-			return "", errors.New("no folder web above the working directory")
+			return "", errors.New("the working directory is in no clone of PeerGPU")
 		}
 		dir = up
 	}

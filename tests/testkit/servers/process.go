@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"net"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"syscall"
 	"time"
 )
@@ -46,6 +49,18 @@ func (p *process) stop(ask syscall.Signal, grace time.Duration) error {
 		<-p.done
 		return fmt.Errorf("%s did not stop within %s", p.cmd.Path, grace)
 	}
+}
+
+// onFreePort starts something at addresses until it does. A port that is free now may be
+// gone when a server takes it. Below 32768 it is not given to who connects to somebody, and
+// so is free still when the server comes back.
+func onFreePort(ctx context.Context, start func(addr string) error) (err error) {
+	for range 5 {
+		if err = start(net.JoinHostPort("127.0.0.1", strconv.Itoa(20_000+rand.IntN(12_000)))); err == nil || ctx.Err() != nil {
+			return err
+		}
+	}
+	return err
 }
 
 // await tries until the child does what it was started for, has ended, or had its time.

@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -35,19 +33,15 @@ func StartRedis(ctx context.Context) (*Redis, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A port that is free now may be gone when the server takes it. Below 32768 it is not
-	// given to who connects to somebody, and so is free still when the server comes back.
-	for attempt := 1; ; attempt++ {
-		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(20_000+rand.IntN(12_000)))
-		r := &Redis{URL: "redis://" + addr, addr: addr, dir: dir}
-		err := r.Up(ctx)
-		if err == nil {
-			return r, nil
-		}
-		if attempt == 5 || ctx.Err() != nil {
-			return nil, errors.Join(err, os.RemoveAll(dir))
-		}
+	r := &Redis{dir: dir}
+	err = onFreePort(ctx, func(addr string) error {
+		r.addr, r.URL = addr, "redis://"+addr
+		return r.Up(ctx)
+	})
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
+	return r, nil
 }
 
 // Up starts it at the same address, empty.

@@ -93,6 +93,13 @@ var sharedServers = []struct {
 		}
 		return r, servers.RedisVariable + "=" + r.URL, nil
 	}},
+	{servers.S3Server, func(ctx context.Context) (interface{ Stop() error }, string, error) {
+		s, err := servers.StartS3(ctx)
+		if err != nil {
+			return nil, "", err
+		}
+		return s, servers.S3Variable + "=" + s.URL + " " + s.AccessKey + " " + s.SecretKey, nil
+	}},
 	{servers.DockerEngine, func(ctx context.Context) (interface{ Stop() error }, string, error) {
 		e, err := servers.StartDocker(ctx)
 		if err != nil {
