@@ -3,12 +3,15 @@ package bench
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"log"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
+	"path"
 	"strings"
 	"sync"
 	"syscall"
@@ -18,14 +21,17 @@ import (
 	"github.com/gorilla/websocket"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/peergpu/peergpu/tests/testkit"
 )
 
 // bareVariable makes this program a bare WebSocket server.
 const bareVariable = "PEERGPU_BENCH_BARE"
 
 // bare is a WebSocket server that does nothing but what no server of its kind can do
-// without: it keeps idle connections (/idle) and hands what comes from one (/source) to
-// all others (/view). It is a process of its own, as the server is.
+// without: it keeps idle connections (/idle), hands what comes from one (/source) to all
+// others (/view), and takes and gives files (/file/). It is a process of its own, as the
+// server is.
 type bare struct {
 	url     string
 	process *os.Process
@@ -33,7 +39,10 @@ type bare struct {
 
 func startBare(b *testing.B, env ...string) *bare {
 	b.Helper()
-	cmd := exec.Command(os.Args[0])
+	program, err := os.Executable()
+	require.NoError(b, err)
+	cmd := exec.Command(program)
+	cmd.Dir = testkit.Dir(b)
 	cmd.Env = append(append(os.Environ(), bareVariable+"=1"), env...)
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -180,6 +189,24 @@ func serveBare() {
 			mu.Unlock()
 		}
 	})
+	http.HandleFunc("/file/", file)
 	fmt.Println("ws://" + l.Addr().String())
 	log.Fatal(http.Serve(l, nil))
+}
+
+// file keeps what is put in the working folder.
+func file(w http.ResponseWriter, r *http.Request) {
+	name := path.Base(r.URL.Path)
+	if r.Method != http.MethodPut {
+		http.ServeFile(w, r, name)
+		return
+	}
+	f, err := os.Create(name)
+	if err == nil {
+		_, err = io.Copy(f, r.Body)
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+	}
 }

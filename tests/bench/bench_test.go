@@ -16,13 +16,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/peergpu/peergpu/tests/e2e"
+	"github.com/peergpu/peergpu/tests/testkit"
 	"github.com/peergpu/peergpu/tests/testkit/servers"
 )
 
 // How much is measured, each to be set after -args.
 var (
 	jobCount   = flag.Int("jobs", 10_000, "E2: trivial jobs")
-	agentCount = flag.Int("agents", 1000, "E3: idle agents")
+	agentCount = flag.String("agents", "1000,5000,10000", "E3: idle agents")
 	lineCount  = flag.Int("lines", 100_000, "E4: lines as fast as they go")
 	idleTime   = flag.Duration("idle", 20*time.Second, "E3: how long heartbeats are measured")
 	paceTime   = flag.Duration("pace", 10*time.Second, "E4: how long 1,000 lines a second are measured")
@@ -36,22 +37,30 @@ func TestMain(m *testing.M) {
 	e2e.Main(m)
 }
 
-// stores are the databases that the server is measured on: the one of the embedded
-// profile, and a PostgreSQL that waits for the disk.
-var stores = []struct {
-	name string
-	open func(*testing.B) *servers.Postgres // nil: SQLite
-}{
-	{"store=SQLite", func(*testing.B) *servers.Postgres { return nil }},
-	{"store=Postgres", durable},
+// parts are what a server is measured on.
+type parts struct {
+	e2e.Profile
+	postgres *servers.Postgres // nil: SQLite
 }
 
-// address is the URL of a database as the server takes it.
-func address(p *servers.Postgres) string {
-	if p == nil {
-		return ""
-	}
-	return p.URL
+// profiles are the embedded parts, and those of servers that are replicas.
+var profiles = []struct {
+	name string
+	open func(*testing.B) parts
+}{
+	{"on=embedded", func(*testing.B) parts { return parts{} }},
+	{"on=Postgres+Redis+S3", shared},
+}
+
+// shared has an empty database of a PostgreSQL that waits for the disk at each commit,
+// unlike the one that tests share.
+func shared(b *testing.B) parts {
+	b.Helper()
+	testkit.Need(b, servers.PostgreSQL)
+	server, err := servers.StartPostgres(b.Context(), "fsync=on", "synchronous_commit=on", "full_page_writes=on")
+	require.NoError(b, err)
+	b.Cleanup(func() { require.NoError(b, server.Stop()) })
+	return parts{e2e.Profile{Database: server.URL, Events: testkit.Redis(b), Bucket: testkit.S3(b)}, server}
 }
 
 // samples are how long the same thing took again and again.

@@ -39,23 +39,23 @@ func BenchmarkE1(b *testing.B) {
 			"--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "/bin/echo", "hello",
 		}, func(b *testing.B) { testkit.Need(b, servers.Bubblewrap) }},
 	} {
-		for _, store := range stores {
-			b.Run(isolation.name+"/"+store.name, func(b *testing.B) {
+		for _, p := range profiles {
+			b.Run(isolation.name+"/"+p.name, func(b *testing.B) {
 				isolation.need(b)
-				e1(b, address(store.open(b)), isolation.settings, isolation.command)
+				e1(b, p.open(b).Profile, isolation.settings, isolation.command)
 			})
 		}
 	}
 }
 
-func e1(b *testing.B, database string, settings, command []string) {
+func e1(b *testing.B, p e2e.Profile, settings, command []string) {
 	b.Helper()
-	c := e2e.NewCluster(b, database, "PEERGPU_LEASE_TTL=60s")
+	c := e2e.NewCluster(b, p, "PEERGPU_LEASE_TTL=60s")
 	c.Start()
 	u := c.User("ada")
 	u.Call(http.MethodPost, "/api/billing/top-ups", map[string]any{"amount_micros": 25_000_000}, nil)
 	agent := c.Agent(u, "box", "process", 4, settings...)
-	f := newFloor(b, c.URL, database, command)
+	f := newFloor(b, c.URL, p.Database, command)
 	r := renter{b: b, url: c.URL, token: u.Token()}
 	for range warmUp {
 		r.run()
@@ -158,15 +158,4 @@ func (r renter) run() (at [3]time.Duration) {
 		require.Equal(r.b, "hello\n", string(log))
 		return at
 	}
-}
-
-// durable is an empty database of a PostgreSQL that waits for the disk at each commit,
-// unlike the one that tests share.
-func durable(b *testing.B) *servers.Postgres {
-	b.Helper()
-	testkit.Need(b, servers.PostgreSQL)
-	server, err := servers.StartPostgres(b.Context(), "fsync=on", "synchronous_commit=on", "full_page_writes=on")
-	require.NoError(b, err)
-	b.Cleanup(func() { require.NoError(b, server.Stop()) })
-	return server
 }

@@ -35,35 +35,35 @@ const (
 // forks echo. The floor is a bare queue in the same database, in batches, and the rate at
 // which the machine forks.
 func BenchmarkE2(b *testing.B) {
-	for _, store := range stores {
-		b.Run("jobs=simulated/"+store.name, func(b *testing.B) { e2(b, store.open(b), *jobCount) })
+	for _, p := range profiles {
+		b.Run("jobs=simulated/"+p.name, func(b *testing.B) { e2(b, p.open(b), *jobCount) })
 	}
-	b.Run("jobs=forked/store=SQLite", func(b *testing.B) { e2forked(b, min(*jobCount, forkedJobs)) })
+	b.Run("jobs=forked/on=embedded", func(b *testing.B) { e2forked(b, min(*jobCount, forkedJobs)) })
 }
 
-func e2(b *testing.B, database *servers.Postgres, n int) {
+func e2(b *testing.B, p parts, n int) {
 	b.Helper()
-	c := e2e.NewCluster(b, address(database), "PEERGPU_LEASE_TTL=60s")
+	c := e2e.NewCluster(b, p.Profile, "PEERGPU_LEASE_TTL=60s")
 	c.Start()
 	u := rich(c)
 	f, err := fleet.Start(b.Context(), fleet.Options{URL: c.URL, Owner: u.Token(), Name: "box", Count: hostCount})
 	require.NoError(b, err)
 	b.Cleanup(f.Stop)
 	require.Eventually(b, func() bool { return f.Online() == hostCount }, time.Minute, 10*time.Millisecond)
-	q := newQueue(b, database)
+	q := newQueue(b, p.postgres)
 	submit(b, c, u, 200) // warm-up
 	require.Eventually(b, func() bool { return f.Finished() == 200 }, time.Minute, time.Millisecond)
 
 	for b.Loop() {
 		floor := q.drain(n / 2)
-		before, server, postgres := f.Finished(), cpu(b, c.Process()), cpuOf(b, database)
+		before, server, postgres := f.Finished(), cpu(b, c.Process()), cpuOf(b, p.postgres)
 		began := time.Now()
 		ids, submitted := submit(b, c, u, n)
 		require.Eventually(b, func() bool { return f.Finished() == before+n }, 10*time.Minute, time.Millisecond)
 		finished := time.Since(began)
 		settled(b, u)
 		took := time.Since(began)
-		server, postgres = cpu(b, c.Process())-server, cpuOf(b, database)-postgres
+		server, postgres = cpu(b, c.Process())-server, cpuOf(b, p.postgres)-postgres
 		floor += q.drain(n - n/2)
 
 		rate := func(d time.Duration) float64 { return float64(n) / d.Seconds() }
@@ -92,7 +92,7 @@ func e2(b *testing.B, database *servers.Postgres, n int) {
 // e2forked has one real agent with some GPUs.
 func e2forked(b *testing.B, n int) {
 	b.Helper()
-	c := e2e.NewCluster(b, "", "PEERGPU_LEASE_TTL=60s")
+	c := e2e.NewCluster(b, e2e.Profile{}, "PEERGPU_LEASE_TTL=60s")
 	c.Start()
 	u := rich(c)
 	agent := c.Agent(u, "box", "process", forkSlots, "trusted: true", "unsandboxed: true")

@@ -1,8 +1,10 @@
 package bench
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -36,14 +38,18 @@ const (
 // all of them take to come back after the server was killed. The floor is a bare
 // WebSocket server with as many connections that say as much.
 func BenchmarkE3(b *testing.B) {
-	for _, store := range stores {
-		b.Run(store.name, func(b *testing.B) { e3(b, address(store.open(b)), *agentCount) })
+	for _, p := range profiles {
+		for _, count := range strings.Split(*agentCount, ",") {
+			n, err := strconv.Atoi(count)
+			require.NoError(b, err, "-agents is a number, or some by commas")
+			b.Run(fmt.Sprintf("%s/agents=%d", p.name, n), func(b *testing.B) { e3(b, p.open(b).Profile, n) })
+		}
 	}
 }
 
-func e3(b *testing.B, database string, n int) {
+func e3(b *testing.B, p e2e.Profile, n int) {
 	b.Helper()
-	c := e2e.NewCluster(b, database, "PEERGPU_LEASE_TTL=60s", tidy)
+	c := e2e.NewCluster(b, p, "PEERGPU_LEASE_TTL=60s", tidy)
 	c.Start()
 	u := c.User("ada")
 	f, err := fleet.Start(b.Context(), fleet.Options{URL: c.URL, Owner: u.Token(), Name: "box", Count: n})

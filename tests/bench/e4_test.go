@@ -34,14 +34,14 @@ const (
 // where the latency of each line counts. Every viewer compares every byte with what the
 // job printed. The floor is a bare fan-out of the same bytes in the same frames.
 func BenchmarkE4(b *testing.B) {
-	for _, store := range stores {
-		b.Run(store.name, func(b *testing.B) { e4(b, address(store.open(b))) })
+	for _, p := range profiles {
+		b.Run(p.name, func(b *testing.B) { e4(b, p.open(b).Profile) })
 	}
 }
 
-func e4(b *testing.B, database string) {
+func e4(b *testing.B, p e2e.Profile) {
 	b.Helper()
-	c := e2e.NewCluster(b, database, "PEERGPU_LEASE_TTL=60s")
+	c := e2e.NewCluster(b, p, "PEERGPU_LEASE_TTL=60s")
 	c.Start()
 	scripts := make(chan func(*fleet.Attempt))
 	s := &stream{c: c, u: rich(c), scripts: scripts}

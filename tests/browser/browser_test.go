@@ -34,7 +34,7 @@ func TestTheWebAppInABrowser(t *testing.T) {
 	require.NoError(t, err)
 	// However slow the machine, no lease is lost.
 	// Nothing listens where the registry would: an image of it is known by its digest alone.
-	demo, strict := e2e.NewCluster(t, "", "PEERGPU_LEASE_TTL=60s", "PEERGPU_REGISTRIES=http://127.0.0.1:9"), e2e.NewCluster(t, "", "PEERGPU_LOGINS_PER_MINUTE=2")
+	demo, strict := e2e.NewCluster(t, e2e.Profile{}, "PEERGPU_LEASE_TTL=60s", "PEERGPU_REGISTRIES=http://127.0.0.1:9"), e2e.NewCluster(t, e2e.Profile{}, "PEERGPU_LOGINS_PER_MINUTE=2")
 	demo.Demo()
 	strict.Start()
 	env := []string{"PEERGPU_URL=" + demo.URL, "PEERGPU_STRICT_URL=" + strict.URL, "PEERGPU_BROWSER=" + path, "PEERGPU_AGENT=" + demo.Program("peergpu-agent"), "PEERGPU_SERVER=" + demo.Program("peergpu")}

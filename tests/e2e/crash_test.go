@@ -13,7 +13,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/peergpu/peergpu/tests/testkit"
 	"github.com/peergpu/peergpu/tests/testkit/invariants"
 )
 
@@ -33,13 +32,10 @@ type job struct {
 
 func TestTheServerKilledWhileAJobRunsLosesNothing(t *testing.T) {
 	t.Parallel()
-	for name, database := range map[string]func(*testing.T) string{
-		"on SQLite":   func(*testing.T) string { return "" },
-		"on Postgres": func(t *testing.T) string { return testkit.PostgresDatabase(t) },
-	} {
-		t.Run(name, func(t *testing.T) {
+	for name, profile := range profiles {
+		t.Run("on "+name, func(t *testing.T) {
 			t.Parallel()
-			c := NewCluster(t, database(t))
+			c := NewCluster(t, profile(t))
 			c.Start()
 			u := c.User("ada")
 			u.Call(http.MethodPost, "/api/billing/top-ups", map[string]any{"amount_micros": 25_000_000}, nil)

@@ -71,7 +71,7 @@ func fill(t *testing.T, dir string) (room func()) {
 
 func TestAnAgentWhoseDiskIsFullGivesTheJobToAnother(t *testing.T) {
 	t.Parallel()
-	c, u := market(t, "", patient)
+	c, u := market(t, Profile{}, patient)
 	c.Enrol(u, "box", "simulated", 1)
 	agent := c.command("peergpu-agent", "run")
 	agent.Env = append(agent.Env, "PEERGPU_AGENT_HOME="+filepath.Join(c.dir, "box"))
@@ -98,7 +98,7 @@ func TestAnAgentWhoseDiskIsFullGivesTheJobToAnother(t *testing.T) {
 
 func TestAJobThatFailsBecauseTheHostsDiskIsFullGoesToAnother(t *testing.T) {
 	t.Parallel()
-	c, u := market(t, "", patient)
+	c, u := market(t, Profile{}, patient)
 	c.Enrol(u, "box", "process", 1, plain()...)
 	agent := c.command("peergpu-agent", "run")
 	agent.Env = append(agent.Env, "PEERGPU_AGENT_HOME="+filepath.Join(c.dir, "box"))
@@ -123,7 +123,7 @@ func TestAJobThatFailsBecauseTheHostsDiskIsFullGoesToAnother(t *testing.T) {
 
 func TestAServerWhoseDiskIsFullSaysSoAndRecovers(t *testing.T) {
 	t.Parallel()
-	c := NewCluster(t, "", patient)
+	c := NewCluster(t, Profile{}, patient)
 	server, data := c.onSmallDisk("data", 24<<20, c.command("peergpu", "serve"))
 	c.proc = server
 	c.awaitReady()

@@ -19,7 +19,7 @@ import (
 // inContainers is a marketplace with one host that runs jobs in containers of an engine.
 func inContainers(t *testing.T, host, image string) (*Cluster, *User) {
 	t.Helper()
-	c := NewCluster(t, "")
+	c := NewCluster(t, Profile{})
 	c.Start()
 	u := c.User("ada")
 	u.Call(http.MethodPost, "/api/billing/top-ups", map[string]any{"amount_micros": 100_000_000}, nil)

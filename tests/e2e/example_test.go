@@ -35,7 +35,7 @@ func TestTheDemoGoesOnHoweverItsExampleEnds(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(example, name), []byte(content), 0o600))
 	}
 	write("job.json", `{"name": "fails", "source": {"kind": "bundle"}, "command": ["python3", "main.py"], "limits": {"max_runtime_s": 60, "max_cost_micros": 20000000}}`)
-	c := NewCluster(t, "")
+	c := NewCluster(t, Profile{})
 	for i, try := range []struct{ program, says string }{
 		{"import sys; print('first'); sys.exit(3)", "failed (exit_code)"},
 		{"print('second')", "succeeded"}, // files that were changed are no version of the first

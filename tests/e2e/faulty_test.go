@@ -53,11 +53,10 @@ func (f *Faulty) until(what string, happened func() bool) {
 // and at the end everything has to be in order.
 type Faulty struct {
 	*Cluster
-	database string
-	runtime  string // the agent's
-	User     *User
-	jobs     []*submission
-	seen     bool // a process of a job
+	runtime string // the agent's
+	User    *User
+	jobs    []*submission
+	seen    bool // a process of a job
 }
 
 // submission is a job that was submitted, perhaps more than once.
@@ -69,20 +68,16 @@ type submission struct {
 }
 
 // NewFaulty starts a faulty server without faults, with one renter who has money and
-// one agent named box of a runtime, on a database; "" is SQLite. The very first start may
-// have some.
-func NewFaulty(t testing.TB, database, runtime string, gpus int, first string) *Faulty {
+// one agent named box of a runtime. The very first start may have some.
+func NewFaulty(t testing.TB, p Profile, runtime string, gpus int, first string) *Faulty {
 	t.Helper()
 	bin, err := faultyPrograms()
 	require.NoError(t, err)
-	f := &Faulty{database: database, runtime: runtime}
-	f.Cluster = newCluster(t, bin, database, "PEERGPU_LEASE_TTL=3s")
+	f := &Faulty{runtime: runtime}
+	f.Cluster = newCluster(t, bin, p, "PEERGPU_LEASE_TTL=3s")
 	f.env = append(f.env, "PEERGPU_FAULTS_LOG="+f.reachedFile(), "TMPDIR="+filepath.Join(f.dir, "tmp"))
 	require.NoError(t, os.Mkdir(filepath.Join(f.dir, "tmp"), 0o700))
 	f.ended = func(pid int) { assert.NoError(t, invariants.Died(f.reachedFile(), pid)) }
-	if database == "" {
-		f.database = "sqlite://" + filepath.Join(f.dir, "data", "peergpu.db")
-	}
 	f.begin(first)
 	f.User = f.Cluster.User("ada")
 	f.User.Call(http.MethodPost, "/api/billing/top-ups", map[string]any{"amount_micros": 100_000_000}, nil)
@@ -284,7 +279,8 @@ func (j job) over() bool {
 // world is what everything is held against.
 func (f *Faulty) world() invariants.World {
 	f.t.Helper()
-	w := invariants.World{Database: f.database, Blobs: filepath.Join(f.dir, "data", "blobs"), Logs: map[string]string{}, Swept: invariants.Later}
+	p := f.profile.in(f.data())
+	w := invariants.World{Database: p.Database, Blobs: p.Bucket.Folder, Logs: map[string]string{}, Swept: invariants.Later}
 	for _, s := range f.jobs {
 		id, err := domain.ParsePrefixed("job", s.id)
 		require.NoError(f.t, err)
@@ -307,10 +303,13 @@ func (f *Faulty) Swept() {
 	f.t.Helper()
 	w := f.world()
 	w.Swept = nil
-	store, err := bunstore.Open(f.t.Context(), f.database, bunstore.Options{Clock: tomorrow{}, IDs: system.IDs{}})
+	store, err := bunstore.Open(f.t.Context(), w.Database, bunstore.Options{Clock: tomorrow{}, IDs: system.IDs{}})
 	require.NoError(f.t, err)
 	defer store.Close()
-	blobs, err := cloudblob.Open("file://"+w.Blobs, cloudblob.Options{Key: make([]byte, 32), Clock: tomorrow{}})
+	b := f.profile.in(f.data()).Bucket
+	blobs, err := cloudblob.Open(f.t.Context(), b.URL, cloudblob.Options{
+		Key: make([]byte, 32), Clock: tomorrow{}, AccessKey: b.AccessKey, SecretKey: b.SecretKey,
+	})
 	require.NoError(f.t, err)
 	defer blobs.Close()
 	ctx, cancel := context.WithCancel(f.t.Context())

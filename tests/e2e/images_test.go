@@ -49,7 +49,7 @@ func TestImageJobsRunWhatTheRegistryHasByDigest(t *testing.T) {
 	ref := registry + "/ada/train:1"
 	digest := pushed(t, host, base, ref, `ENV GREETING=hello LD_PRELOAD=/lib/malloc.so`, `WORKDIR /srv`, `CMD ["sh", "-c", "echo $GREETING from the image; pwd; echo preload $LD_PRELOAD"]`)
 
-	c := NewCluster(t, "", "PEERGPU_REGISTRIES=http://"+registry)
+	c := NewCluster(t, Profile{}, "PEERGPU_REGISTRIES=http://"+registry)
 	c.Start()
 	u := c.User("ada")
 	u.Call(http.MethodPost, "/api/billing/top-ups", map[string]any{"amount_micros": 100_000_000}, nil)

@@ -24,9 +24,9 @@ const lease = time.Second
 const patient = "PEERGPU_LEASE_TTL=4s"
 
 // market starts a server with a user who has money.
-func market(t *testing.T, database string, env ...string) (*Cluster, *User) {
+func market(t *testing.T, p Profile, env ...string) (*Cluster, *User) {
 	t.Helper()
-	c := NewCluster(t, database, append([]string{"PEERGPU_LEASE_TTL=" + lease.String()}, env...)...)
+	c := NewCluster(t, p, append([]string{"PEERGPU_LEASE_TTL=" + lease.String()}, env...)...)
 	c.Start()
 	u := c.User("ada")
 	u.Call(http.MethodPost, "/api/billing/top-ups", map[string]any{"amount_micros": 100_000_000}, nil)
@@ -63,7 +63,7 @@ func TestAPartitionCostsAnAttemptOnlyOnceTheJobRunsElsewhere(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c, u := market(t, "", p.lease)
+			c, u := market(t, Profile{}, p.lease)
 			link := c.Link()
 			c.Agent(u, "box", "process", 1, plain("server: "+link.URL)...)
 			w := c.Witness(u, oneGPU())
@@ -126,7 +126,7 @@ func TestABadLinkCostsNoByteAndNoAttempt(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c, u := market(t, "", patient)
+			c, u := market(t, Profile{}, patient)
 			link := c.Link()
 			c.Agent(u, "box", "process", 1, plain("server: "+link.URL)...)
 			w := c.Witness(u, oneGPU())
@@ -141,7 +141,7 @@ func TestABadLinkCostsNoByteAndNoAttempt(t *testing.T) {
 
 func TestTheWatchdogKillsTheJobsOfAStoppedAgentBeforeTheyRunElsewhere(t *testing.T) {
 	t.Parallel()
-	c, u := market(t, "")
+	c, u := market(t, Profile{})
 	box := c.Agent(u, "box", "process", 1, plain()...)
 	w := c.Witness(u, oneGPU())
 	w.runsNow(1)
@@ -160,7 +160,7 @@ func TestTheWatchdogKillsTheJobsOfAStoppedAgentBeforeTheyRunElsewhere(t *testing
 func TestTheWatchdogKillsASandboxWithTheTimeThatIsItsOwn(t *testing.T) {
 	t.Parallel()
 	testkit.Need(t, servers.Bubblewrap)
-	c, u := market(t, "")
+	c, u := market(t, Profile{})
 	box := c.Agent(u, "box", "process", 1)
 	mark := "marked-" + strings.ReplaceAll(strings.TrimPrefix(c.URL, "http://127.0.0.1:"), ":", "-")
 	id := c.Submit(u, []string{"sh", "-c", "echo started; while :; do sleep 0.1; done", mark}, oneGPU())

@@ -21,7 +21,7 @@ func TestPostgresRestartsWhileJobsAreSubmittedAndRun(t *testing.T) {
 			pg, err := servers.StartPostgres(t.Context(), "synchronous_commit=on")
 			require.NoError(t, err)
 			t.Cleanup(func() { require.NoError(t, pg.Stop()) })
-			f := NewFaulty(t, pg.URL, "simulated", 4, "")
+			f := NewFaulty(t, Profile{Database: pg.URL}, "simulated", 4, "")
 			f.beginAgent("")
 			for seed := range uint64(20) {
 				f.Draft(seed)

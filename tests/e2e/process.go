@@ -69,14 +69,14 @@ func Main(m *testing.M) {
 
 // Cluster is a server and what belongs to it.
 type Cluster struct {
-	t        testing.TB
-	bin      string
-	dir      string
-	database string
-	URL      string
-	env      []string
-	proc     *exec.Cmd
-	log      printed
+	t       testing.TB
+	bin     string
+	dir     string
+	profile Profile
+	URL     string
+	env     []string
+	proc    *exec.Cmd
+	log     printed
 
 	agents map[string]*exec.Cmd          // by name, those that run
 	gone   map[*exec.Cmd]<-chan struct{} // closed when a program has ended
@@ -95,30 +95,30 @@ func (p printed) String() string {
 	return string(content)
 }
 
-// NewCluster prepares a server on a database; "" is SQLite in a folder of the test.
-func NewCluster(t testing.TB, database string, env ...string) *Cluster {
+// NewCluster prepares a server.
+func NewCluster(t testing.TB, p Profile, env ...string) *Cluster {
 	t.Helper()
 	bin, err := programs()
 	require.NoError(t, err)
-	return newCluster(t, bin, database, env...)
+	return newCluster(t, bin, p, env...)
 }
 
 // newCluster prepares one with the programs of a folder.
-func newCluster(t testing.TB, bin, database string, env ...string) *Cluster {
+func newCluster(t testing.TB, bin string, p Profile, env ...string) *Cluster {
 	t.Helper()
 	l := testkit.Listen(t)
 	address := l.Addr().String()
 	require.NoError(t, l.Close())
-	c := &Cluster{t: t, bin: bin, dir: testkit.Dir(t), database: database, URL: "http://" + address, agents: map[string]*exec.Cmd{}, gone: map[*exec.Cmd]<-chan struct{}{}}
+	c := &Cluster{t: t, bin: bin, dir: testkit.Dir(t), profile: p, URL: "http://" + address, agents: map[string]*exec.Cmd{}, gone: map[*exec.Cmd]<-chan struct{}{}}
 	log, err := os.OpenFile(filepath.Join(c.dir, "printed"), os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, log.Close()) })
 	c.log = printed{log}
 	c.env = append([]string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + c.dir, "PEERGPU_LISTEN=" + address, "PEERGPU_DATA=" + filepath.Join(c.dir, "data"),
+		"PATH=" + os.Getenv("PATH"), "HOME=" + c.dir, "PEERGPU_LISTEN=" + address, "PEERGPU_DATA=" + c.data(),
 		"PEERGPU_LEASE_TTL=2s", "PEERGPU_LOG_LEVEL=warn", "PEERGPU_SIGN_UPS_PER_HOUR=0", "PEERGPU_LOGINS_PER_MINUTE=0",
-		"PEERGPU_REQUESTS_PER_MINUTE=0", "PEERGPU_JOBS_PER_MINUTE=0", "PEERGPU_CONNECTS_PER_MINUTE=0", "PEERGPU_DATABASE=" + database,
-	}, env...)
+		"PEERGPU_REQUESTS_PER_MINUTE=0", "PEERGPU_JOBS_PER_MINUTE=0", "PEERGPU_CONNECTS_PER_MINUTE=0",
+	}, append(p.env(), env...)...)
 	for _, name := range []string{"TOKEN", "MANIFEST", "VAULT", "BLOB"} {
 		key := make([]byte, 32)
 		_, err := rand.Read(key)

@@ -56,14 +56,14 @@ func TestARandomCrashIsSurvived(t *testing.T) {
 			nth += r.IntN(2) * r.IntN(2)
 		}
 		action += fmt.Sprintf("@%d", nth)
-		name := []string{"SQLite", "Postgres"}[r.IntN(2)]
+		name := slices.Sorted(maps.Keys(profiles))[r.IntN(2)]
 		t.Run(fmt.Sprintf("SEED=%d %s=%s on %s", s, point, action, name), func(t *testing.T) {
 			t.Parallel()
 			first := ""
 			if point == "migrate.mid" {
 				first = point + "=" + action
 			}
-			f := NewFaulty(t, databases[name](t), "simulated", 1, first)
+			f := NewFaulty(t, profiles[name](t), "simulated", 1, first)
 			f.Provoke(point, action, s)
 			f.Rest()
 			assert.True(t, nth > 1 || f.reached(0, point), "nobody came there")
@@ -134,10 +134,10 @@ func TestARandomSeriesOfFaultsIsSurvived(t *testing.T) {
 		for range 1 + r.IntN(3) {
 			series = append(series, kinds[r.IntN(len(kinds))])
 		}
-		name := []string{"SQLite", "Postgres"}[r.IntN(2)]
+		name := slices.Sorted(maps.Keys(profiles))[r.IntN(2)]
 		t.Run(fmt.Sprintf("SEED=%d %s on %s", s, strings.Join(series, ", "), name), func(t *testing.T) {
 			t.Parallel()
-			c, u := market(t, databases[name](t))
+			c, u := market(t, profiles[name](t))
 			link := c.Link()
 			c.Agent(u, "box", "process", 1, plain("server: "+link.URL)...)
 			w := c.Witness(u, oneGPU())
@@ -169,9 +169,9 @@ func TestJobsSurviveKillsOfBothSidesForHours(t *testing.T) {
 	for round := uint64(0); round == 0 || time.Now().Before(until); round++ {
 		s := base + round
 		r := rand.New(rand.NewPCG(s, 3))
-		name := []string{"SQLite", "Postgres"}[s%2]
+		name := slices.Sorted(maps.Keys(profiles))[s%2]
 		good := t.Run(fmt.Sprintf("SEED=%d on %s", s, name), func(t *testing.T) {
-			f := NewFaulty(t, databases[name](t), "simulated", inFlight/2, "")
+			f := NewFaulty(t, profiles[name](t), "simulated", inFlight/2, "")
 			f.beginAgent("")
 			for i := range uint64(inFlight) {
 				f.Submit(f.Draft(s*1000 + i))

@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -39,8 +38,8 @@ func newReplicas(t *testing.T, n int, env ...string) *replicas {
 	t.Helper()
 	l := testkit.Listen(t)
 	front := "http://" + l.Addr().String()
-	shared := NewCluster(t, testkit.PostgresDatabase(t), append([]string{
-		"PEERGPU_EVENTS=" + testkit.Redis(t), "PEERGPU_PUBLIC_URL=" + front, "PEERGPU_AGENTS_PER_SECOND=0",
+	shared := NewCluster(t, Shared(t), append([]string{
+		"PEERGPU_PUBLIC_URL=" + front, "PEERGPU_AGENTS_PER_SECOND=0",
 	}, env...)...)
 	r := &replicas{Cluster: shared}
 	for range n {
@@ -61,7 +60,7 @@ func (c *Cluster) beside(t *testing.T) *Cluster {
 	l := testkit.Listen(t)
 	address := l.Addr().String()
 	require.NoError(t, l.Close())
-	other.env = append(append([]string{}, c.env...), "PEERGPU_LISTEN="+address, "PEERGPU_DATA="+testkit.Dir(t), "PEERGPU_BLOBS=file://"+filepath.Join(c.dir, "data", "blobs"))
+	other.env = append(append([]string{}, c.env...), "PEERGPU_LISTEN="+address, "PEERGPU_DATA="+testkit.Dir(t))
 	other.URL, other.proc, other.agents, other.gone = "http://"+address, nil, nil, map[*exec.Cmd]<-chan struct{}{}
 	t.Cleanup(other.Kill)
 	return &other

@@ -12,7 +12,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/peergpu/peergpu/tests/testkit"
 	"github.com/peergpu/peergpu/tests/testkit/fleet"
 	"github.com/peergpu/peergpu/tests/testkit/invariants"
 )
@@ -30,13 +29,10 @@ const (
 
 func TestAThousandAgentsComeBackAfterTheServerWasKilledAndAfterItRestarted(t *testing.T) {
 	t.Parallel()
-	for name, database := range map[string]func(*testing.T) string{
-		"on SQLite":   func(*testing.T) string { return "" },
-		"on Postgres": func(t *testing.T) string { return testkit.PostgresDatabase(t) },
-	} {
-		t.Run(name, func(t *testing.T) {
+	for name, profile := range profiles {
+		t.Run("on "+name, func(t *testing.T) {
 			t.Parallel()
-			c := NewCluster(t, database(t), "PEERGPU_LEASE_TTL=10s")
+			c := NewCluster(t, profile(t), "PEERGPU_LEASE_TTL=10s")
 			c.Start()
 			u := c.User("ada")
 			u.Call(http.MethodPost, "/api/billing/top-ups", map[string]any{"amount_micros": 25_000_000}, nil)

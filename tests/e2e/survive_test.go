@@ -10,14 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/peergpu/peergpu/tests/faults"
-	"github.com/peergpu/peergpu/tests/testkit"
 )
-
-// databases are those that everything has to survive on.
-var databases = map[string]func(testing.TB) string{
-	"SQLite":   func(testing.TB) string { return "" },
-	"Postgres": func(t testing.TB) string { return testkit.PostgresDatabase(t) },
-}
 
 // crash is a program that dies at a point: its own, or the server while its agent is
 // held up at one.
@@ -39,10 +32,10 @@ func TestAJobSurvivesEitherProgramKilledAtAnyStage(t *testing.T) {
 		"the agent while results are uploaded":    {agent: "upload.mid_part=kill@1"},
 		"the agent after the command has exited":  {agent: "exit.after_persist_before_send=kill@1"},
 	} {
-		for name, database := range databases {
+		for name, profile := range profiles {
 			t.Run(stage+", on "+name, func(t *testing.T) {
 				t.Parallel()
-				f := NewFaulty(t, database(t), "process", 1, "")
+				f := NewFaulty(t, profile(t), "process", 1, "")
 				f.Kill()
 				f.crash(c, f.Draft(1))
 				f.Rest()

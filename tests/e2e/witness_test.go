@@ -142,11 +142,8 @@ func uuidOf(id string) string {
 // Sound waits until everything has come to rest and wants all rules kept.
 func (c *Cluster) Sound(w invariants.World) {
 	c.t.Helper()
-	data := filepath.Join(c.dir, "data")
-	w.Database, w.Blobs = "sqlite://"+filepath.Join(data, "peergpu.db"), filepath.Join(data, "blobs")
-	if c.database != "" {
-		w.Database = c.database
-	}
+	p := c.profile.in(c.data())
+	w.Database, w.Blobs = p.Database, p.Bucket.Folder
 	for i, id := range w.Acknowledged {
 		w.Acknowledged[i] = uuidOf(id)
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -19,6 +20,8 @@ type Bucket struct {
 	URL string
 	// AccessKey and SecretKey are for PEERGPU_S3_ACCESS_KEY and PEERGPU_S3_SECRET_KEY.
 	AccessKey, SecretKey string
+	// Folder is where the server has its objects, as files of their names.
+	Folder string
 }
 
 // Env are the variables that have a server keep its objects there.
@@ -29,8 +32,8 @@ func (b Bucket) Env() []string {
 // S3 returns a bucket at an S3 server that other tests use at the same time.
 func S3(t testing.TB) Bucket {
 	t.Helper()
-	if told := strings.Fields(os.Getenv(servers.S3Variable)); len(told) == 3 {
-		return bucketAt(told[0], told[1], told[2])
+	if told := strings.Fields(os.Getenv(servers.S3Variable)); len(told) == 4 {
+		return bucketAt(told[0], told[1], told[2], told[3])
 	}
 	return BucketAt(S3Server(t))
 }
@@ -46,11 +49,12 @@ func S3Server(t testing.TB) *servers.S3 {
 }
 
 // BucketAt is a bucket at a server of the test's own.
-func BucketAt(s *servers.S3) Bucket { return bucketAt(s.URL, s.AccessKey, s.SecretKey) }
+func BucketAt(s *servers.S3) Bucket { return bucketAt(s.URL, s.AccessKey, s.SecretKey, s.Data()) }
 
-func bucketAt(endpoint, access, secret string) Bucket {
+func bucketAt(endpoint, access, secret, data string) Bucket {
+	name := "test-" + strings.ToLower(rand.Text())
 	return Bucket{
-		URL:       "s3://test-" + strings.ToLower(rand.Text()) + "?create_bucket=true&endpoint=" + url.QueryEscape(endpoint),
-		AccessKey: access, SecretKey: secret,
+		URL:       "s3://" + name + "?create_bucket=true&endpoint=" + url.QueryEscape(endpoint),
+		AccessKey: access, SecretKey: secret, Folder: filepath.Join(data, name),
 	}
 }

@@ -112,7 +112,7 @@ func (a *Agent) session(ctx context.Context) (welcomed bool, within time.Duratio
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
-	l := &link{conn: conn, answers: map[string]func(*wire.Ack){}}
+	l := &link{conn: conn, answers: map[string]func(any){}}
 	welcome, err := a.greet(l)
 	if err != nil {
 		return false, within, err
@@ -137,7 +137,7 @@ func (a *Agent) session(ctx context.Context) (welcomed bool, within time.Duratio
 			return true, within, err
 		}
 		switch body := frame.Body.(type) {
-		case *wire.Ack:
+		case *wire.Ack, *wire.Upload:
 			l.answered(frame.Ref, body)
 		case *wire.LogAck:
 			a.acked(body)

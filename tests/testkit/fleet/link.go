@@ -21,7 +21,7 @@ type link struct {
 
 	mu      sync.Mutex
 	ids     int
-	answers map[string]func(*wire.Ack)
+	answers map[string]func(body any)
 }
 
 func (l *link) send(body any, id string) error {
@@ -41,8 +41,17 @@ func (l *link) write(kind int, data []byte) error {
 	return l.conn.WriteMessage(kind, data)
 }
 
-// ask sends a frame that is answered.
+// ask sends a frame that is acknowledged.
 func (l *link) ask(body any, answer func(*wire.Ack)) error {
+	return l.call(body, func(body any) {
+		if ack, ok := body.(*wire.Ack); ok {
+			answer(ack)
+		}
+	})
+}
+
+// call sends a frame that is answered by another.
+func (l *link) call(body any, answer func(body any)) error {
 	l.mu.Lock()
 	l.ids++
 	id := strconv.Itoa(l.ids)
@@ -51,13 +60,13 @@ func (l *link) ask(body any, answer func(*wire.Ack)) error {
 	return l.send(body, id)
 }
 
-func (l *link) answered(id string, a *wire.Ack) {
+func (l *link) answered(id string, body any) {
 	l.mu.Lock()
 	answer := l.answers[id]
 	delete(l.answers, id)
 	l.mu.Unlock()
 	if answer != nil {
-		answer(a)
+		answer(body)
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 )
 
 // S3Variable names the environment variable by which the runner tells the tests of the
-// server that it has started: its URL, access key and secret key, with spaces between.
+// server that it has started: its URL, access key, secret key and folder, with spaces between.
 const S3Variable = "PEERGPU_TEST_S3"
 
 // S3 is a private object storage on a loopback port, with its data in a folder that goes
@@ -53,8 +53,7 @@ func (s *S3) Up(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	data := filepath.Join(s.dir, "data")
-	if err := os.MkdirAll(data, 0o700); err != nil {
+	if err := os.MkdirAll(s.Data(), 0o700); err != nil {
 		return err
 	}
 	log, err := os.Create(filepath.Join(s.dir, "log"))
@@ -62,7 +61,7 @@ func (s *S3) Up(ctx context.Context) error {
 		return err
 	}
 	defer log.Close() // the server has its own handle
-	cmd := exec.Command(program, "--quiet", "--port", s.addr, "--health", "/health", "posix", data)
+	cmd := exec.Command(program, "--quiet", "--port", s.addr, "--health", "/health", "posix", s.Data())
 	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+s.AccessKey, "ROOT_SECRET_KEY="+s.SecretKey)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
@@ -76,6 +75,9 @@ func (s *S3) Up(ctx context.Context) error {
 	}
 	return nil
 }
+
+// Data is the folder in which each bucket is a folder of files.
+func (s *S3) Data() string { return filepath.Join(s.dir, "data") }
 
 func (s *S3) answers(ctx context.Context) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+"/health", nil)

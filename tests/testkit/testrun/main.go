@@ -98,7 +98,7 @@ var sharedServers = []struct {
 		if err != nil {
 			return nil, "", err
 		}
-		return s, servers.S3Variable + "=" + s.URL + " " + s.AccessKey + " " + s.SecretKey, nil
+		return s, servers.S3Variable + "=" + s.URL + " " + s.AccessKey + " " + s.SecretKey + " " + s.Data(), nil
 	}},
 	{servers.DockerEngine, func(ctx context.Context) (interface{ Stop() error }, string, error) {
 		e, err := servers.StartDocker(ctx)
