@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver pgx
 	_ "modernc.org/sqlite"             // the driver sqlite
@@ -280,7 +281,8 @@ func (d *data) tryLedger(ctx context.Context, db *sql.DB) error {
 }
 
 // readObjects reads and sums every file of the store. An object's own sha256 lies
-// beside it in a folder of its own.
+// beside it in a folder of its own, or with the S3 server of the tests in an attribute of
+// the file.
 func (d *data) readObjects(folder string) error {
 	return filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
 		if os.IsNotExist(err) && path == folder {
@@ -305,8 +307,28 @@ func (d *data) readObjects(folder string) error {
 			d.sums[of] = string(content)
 			return nil
 		}
+		if sum, err := attribute(path); err != nil {
+			return err
+		} else if sum != "" {
+			d.sums[key] = sum
+		}
 		sum := sha256.Sum256(content)
 		d.objects[key] = object{int64(len(content)), hex.EncodeToString(sum[:])}
 		return nil
 	})
+}
+
+// attribute is the sum that the S3 server notes at a file, as hexadecimal, or empty.
+func attribute(path string) (string, error) {
+	value := make([]byte, 1024)
+	n, err := syscall.Getxattr(path, "user.checksums", value)
+	if errors.Is(err, syscall.ENODATA) || errors.Is(err, syscall.ENOTSUP) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	var noted struct{ SHA256 []byte }
+	err = json.Unmarshal(value[:n], &noted)
+	return hex.EncodeToString(noted.SHA256), err
 }
