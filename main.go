@@ -31,7 +31,8 @@ Examples:
   peergpu serve                         the server; its configuration is environment variables
   PEERGPU_LISTEN=:8081 peergpu serve    on another port
   peergpu migrate                       bring the database up to date, and end
-  peergpu admin grant ada@example.org   make an account an administrator`
+  peergpu admin grant ada@example.org   make an account an administrator
+  peergpu ready && echo yes             ask the server on this machine whether it takes requests`
 
 var commands struct {
 	Serve   serveCommand   `cmd:"" default:"1" help:"Run the server until it is stopped (the default)."`
@@ -40,6 +41,7 @@ var commands struct {
 	Admin   struct {
 		Grant grantCommand `cmd:"" help:"Give an account a role."`
 	} `cmd:"" help:"Commands of the operator."`
+	Ready   readyCommand   `cmd:"" help:"Ask the server at PEERGPU_LISTEN whether it takes requests; the status is 0 if it does (for health checks of containers)."`
 	Version versionCommand `cmd:"" help:"Print the version, and end."`
 }
 
@@ -141,6 +143,17 @@ func (g grantCommand) Run(ctx context.Context) error {
 	}
 	fmt.Printf("%s has the role %s now\n", g.Email, g.Role)
 	return nil
+}
+
+type readyCommand struct{}
+
+// Run asks /readyz.
+func (readyCommand) Run(ctx context.Context) error {
+	c, err := adapters.ReadConfig()
+	if err != nil {
+		return err
+	}
+	return adapters.Ready(ctx, c)
 }
 
 type versionCommand struct{}
