@@ -258,6 +258,9 @@ func (a *attempt) execute() (wire.Exit, wire.Usage, []wire.Artifact) {
 			return wire.Exit{Reason: o.reason, Detail: o.detail}, wire.Usage{}, nil
 		}
 		a.log.Error("the job cannot be started", "error", err)
+		if len(task.GPUs) > 0 {
+			a.d.lookAgain(ctx)
+		}
 		return wire.Exit{Reason: wire.ReasonHostError, Detail: "the host could not start the job"}, wire.Usage{}, nil
 	}
 	a.clean = run.Cleanup

@@ -66,6 +66,7 @@ type Daemon struct {
 	token     token
 	load      atomic.Pointer[[]GPULoad]
 	inventory atomic.Pointer[inventory]
+	surveying sync.Mutex
 	report    Report // of the runtime
 
 	life    context.Context // of everything that the daemon does

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/peergpu/peergpu/openapi/wire"
@@ -13,6 +14,26 @@ type inventory struct {
 	wire.Inventory
 	gpus []GPU
 	news chan struct{} // closed when a newer one is there
+	told chan struct{} // closed when the server has answered it
+	tell func()        // closes told, once
+}
+
+// lookTime is how long a survey and the server's answer are waited for.
+const lookTime = 10 * time.Second
+
+// lookAgain surveys at once and waits until the server knows the outcome: what could not
+// be started because a device is gone would be given to this host again.
+func (d *Daemon) lookAgain(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	if err := d.survey(ctx); err != nil {
+		d.log.Warn("the machine cannot be surveyed", "error", err)
+		return
+	}
+	select {
+	case <-d.inventory.Load().told:
+	case <-ctx.Done():
+	}
 }
 
 // survey looks at the machine and keeps what it sees if that is new.
@@ -21,13 +42,17 @@ func (d *Daemon) survey(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("looking for GPUs: %w", err)
 	}
+	d.surveying.Lock()
+	defer d.surveying.Unlock()
 	facts := runtimeFacts(d.ports.Runtime.Info(), d.report, d.cfg)
 	seen := inventoryOf(hostFacts(d.cfg.Dir, d.cfg.Version, d.cfg.Policy), gpus, facts)
 	old := d.inventory.Load()
 	if old != nil && old.Hash == seen.Hash {
 		return nil
 	}
-	d.inventory.Store(&inventory{Inventory: seen, gpus: gpus, news: make(chan struct{})})
+	now := &inventory{Inventory: seen, gpus: gpus, news: make(chan struct{}), told: make(chan struct{})}
+	now.tell = sync.OnceFunc(func() { close(now.told) })
+	d.inventory.Store(now)
 	if old != nil {
 		d.log.Info("this machine changed", "gpus", len(gpus))
 		close(old.news)
@@ -60,6 +85,7 @@ func (d *Daemon) announce(ctx context.Context, s *session) {
 		}
 		select {
 		case err := <-answered:
+			inv.tell()
 			if err != nil {
 				d.log.Warn("the server refuses the inventory", "error", err)
 				if d.pause(ctx, time.Minute) != nil {

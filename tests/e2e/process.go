@@ -245,14 +245,18 @@ func (c *Cluster) KillAgent(name string) {
 	}
 }
 
-// Enrol makes the folder of a host of the user, for an agent to run in.
+// Enrol makes the folder of a host of the user, for an agent to run in. With 0 GPUs it has
+// those that nvidia-smi tells.
 func (c *Cluster) Enrol(u *User, name, runtime string, gpus int, settings ...string) {
 	c.t.Helper()
 	var token struct{ Token string }
 	u.Call(http.MethodPost, "/api/hosts/enrollment-tokens", nil, &token)
-	home := filepath.Join(c.dir, name)
+	home, devices := filepath.Join(c.dir, name), "auto"
+	if gpus > 0 {
+		devices = fmt.Sprintf("simulated:%dxNVIDIA GeForce RTX 4090", gpus)
+	}
 	enrol := c.command("peergpu-agent", "enroll", "--server", c.URL, "--token", token.Token, "--name", name,
-		"--gpus", fmt.Sprintf("simulated:%dxNVIDIA GeForce RTX 4090", gpus), "--price-micros", "3600000")
+		"--gpus", devices, "--price-micros", "3600000")
 	enrol.Env = append(enrol.Env, "PEERGPU_AGENT_HOME="+home)
 	require.NoError(c.t, enrol.Run(), c.log.String())
 	file := filepath.Join(home, "agent.yaml")

@@ -49,9 +49,41 @@ func StartDocker(ctx context.Context) (*Docker, error) {
 	return d, nil
 }
 
-// hook stands in for NVIDIA's: it makes the engine take requests for GPUs by name, and
-// keeps nobody from starting.
-const hook = "#!/bin/sh\ncat >/dev/null\n"
+// hook stands in for NVIDIA's: it makes the engine take requests for GPUs by name, notes
+// which a container was to get, and refuses those that the machine does not have, once it
+// was told what it has.
+const hook = `#!/bin/sh
+cd "${0%/bin/*}" || exit 1
+bundle=$(sed 's/.*"bundle":"\([^"]*\)".*/\1/')
+asked=$(grep -o '"NVIDIA_VISIBLE_DEVICES=[^"]*"' "$bundle/config.json" | sed 's/.*=\(.*\)"/\1/')
+echo "$asked" >>asked
+[ -f gpus ] || exit 0
+for gpu in $(echo "$asked" | tr , ' '); do
+	grep -qx "$gpu" gpus || { echo "nvidia-container-cli: device error: $gpu: unknown device" >&2; exit 1; }
+done
+`
+
+// HasGPUs tells the machine's GPUs, by UUID. Until then every one is there.
+func (d *Docker) HasGPUs(uuids ...string) error {
+	path := filepath.Join(d.dir, "gpus")
+	if err := os.WriteFile(path+".new", []byte(strings.Join(uuids, "\n")+"\n"), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+// AskedGPUs are the UUIDs that each container with GPUs was to get, in the order of their
+// starts.
+func (d *Docker) AskedGPUs() (asked [][]string, err error) {
+	said, err := os.ReadFile(filepath.Join(d.dir, "asked"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	for line := range strings.Lines(string(said)) {
+		asked = append(asked, strings.Split(strings.TrimSuffix(line, "\n"), ","))
+	}
+	return asked, err
+}
 
 // launch starts the program with what it finds in its folder.
 func (d *Docker) launch(ctx context.Context) error {
