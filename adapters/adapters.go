@@ -28,6 +28,7 @@ import (
 	"github.com/peergpu/peergpu/adapters/registries"
 	"github.com/peergpu/peergpu/adapters/stripepay"
 	"github.com/peergpu/peergpu/adapters/system"
+	"github.com/peergpu/peergpu/adapters/tracing"
 	"github.com/peergpu/peergpu/application/billing"
 	"github.com/peergpu/peergpu/application/hosts"
 	"github.com/peergpu/peergpu/openapi/bundle"
@@ -40,8 +41,8 @@ func Ports(c Config, log *slog.Logger) fx.Option {
 	return fx.Module("adapters",
 		fx.Supply(c, c.jobs(), c.hosts(), c.identity(), c.billing()),
 		fx.Provide(
-			func() *slog.Logger { return log },
-			keys, openStorage, newSystem, newSecurity, newBlobs, newBetween, newChannels, newPayments, newBridge, newImages, newGateway, newServer,
+			func() *slog.Logger { return slog.New(system.LogHandler{Handler: log.Handler()}) },
+			keys, openStorage, newSystem, newSecurity, newBlobs, newBetween, newChannels, newPayments, newBridge, newImages, newTraces, newGateway, newServer,
 			func(h *hosts.Service) ports.Offers { return bridge.Offers{Hosts: h} },
 			func(b *billing.Service) ports.Funds { return bridge.Funds{Service: b} },
 		),
@@ -192,6 +193,20 @@ func newBlobs(lc fx.Lifecycle, c Config, k system.Keys, clock ports.Clock) (blob
 	}
 	lc.Append(fx.StopHook(blobs.Close))
 	return blobPorts{Blobs: blobs, Index: blobs, Handler: blobs.Handler()}, nil
+}
+
+// newTraces is nil where nobody collects them.
+func newTraces(lc fx.Lifecycle, c Config, bus ports.Bus, store ports.Jobs) (*tracing.Traces, error) {
+	if c.Traces == "" {
+		return nil, nil //nolint:nilnil // there are none
+	}
+	t, err := tracing.Open(context.Background(), c.Traces)
+	if err != nil {
+		return nil, fmt.Errorf("PEERGPU_TRACES: %w", err)
+	}
+	t.Subscribe(bus, store)
+	lc.Append(fx.StopHook(t.Close))
+	return t, nil
 }
 
 // between is what the replicas of an installation tell each other through.

@@ -17,6 +17,7 @@ import (
 	"github.com/peergpu/peergpu/adapters/redislive"
 	"github.com/peergpu/peergpu/adapters/registries"
 	"github.com/peergpu/peergpu/adapters/system"
+	"github.com/peergpu/peergpu/adapters/tracing"
 	"github.com/peergpu/peergpu/application/billing"
 	"github.com/peergpu/peergpu/application/hosts"
 	"github.com/peergpu/peergpu/application/identity"
@@ -70,6 +71,7 @@ type Config struct {
 
 	LogLevel string `env:"PEERGPU_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error"`
 
+	Traces       string `env:"PEERGPU_TRACES" doc:"URL of an OpenTelemetry collector, such as http://collector:4318, that gets a trace of each request and of each job's life by OTLP over HTTP (with OTEL_EXPORTER_OTLP_HEADERS and its like); none when empty"`
 	MetricsToken string `env:"PEERGPU_METRICS_TOKEN,unset" doc:"secret: at least 16 characters; who sends it as a bearer may read /metrics (Prometheus), which is not there when empty"`
 
 	TokenKey    string `env:"PEERGPU_TOKEN_KEY,unset" doc:"secret: 32 bytes in base64, signs access tokens; made in PEERGPU_DATA/keys when empty, unless DATABASE is postgres"`
@@ -173,6 +175,10 @@ func (c Config) Complete() (Config, error) {
 		"PEERGPU_AGENTS_PER_SECOND": c.AgentsPerSecond,
 	} {
 		add(v < 0, "%s: at least 0, which is no limit", name)
+	}
+	if c.Traces != "" {
+		err = tracing.Check(c.Traces)
+		add(err != nil, "PEERGPU_TRACES: %w", err)
 	}
 	_, err = c.clientAddress()
 	add(err != nil, "PEERGPU_TRUSTED_PROXIES: %v", err)

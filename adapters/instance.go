@@ -45,7 +45,7 @@ func Start(ctx context.Context, c Config, log *slog.Logger) (*Instance, error) {
 		return nil, err
 	}
 	if len(c.unknown) > 0 {
-		log.Warn("these environment variables are none of the server's and have no effect; peergpu serve --help lists them", "unknown", c.unknown)
+		log.WarnContext(ctx, "these environment variables are none of the server's and have no effect; peergpu serve --help lists them", "unknown", c.unknown)
 	}
 	i := &Instance{unlock: unlock}
 	i.app = fx.New(quiet, Ports(c, log), application.Module, running,

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/fx"
 
 	"github.com/peergpu/peergpu/adapters/bridge"
@@ -23,6 +24,7 @@ import (
 	"github.com/peergpu/peergpu/adapters/gateway"
 	"github.com/peergpu/peergpu/adapters/httpapi"
 	"github.com/peergpu/peergpu/adapters/system"
+	"github.com/peergpu/peergpu/adapters/tracing"
 	"github.com/peergpu/peergpu/application/billing"
 	"github.com/peergpu/peergpu/application/hosts"
 	"github.com/peergpu/peergpu/application/identity"
@@ -53,7 +55,7 @@ func background(lc fx.Lifecycle, log *slog.Logger, name string, task func(contex
 					if err == nil || ctx.Err() != nil {
 						return
 					}
-					log.Error("a background task failed and is started again", "task", name, "error", err)
+					log.ErrorContext(ctx, "a background task failed and is started again", "task", name, "error", err)
 					select {
 					case <-ctx.Done():
 					case <-time.After(retryPause):
@@ -155,6 +157,7 @@ type serverDeps struct {
 	Outbox    ports.Outbox
 	Database  database
 	Log       *slog.Logger
+	Traces    *tracing.Traces
 }
 
 func newServer(d serverDeps) (*Server, error) {
@@ -169,7 +172,12 @@ func newServer(d serverDeps) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	var tracer trace.Tracer
+	if d.Traces != nil {
+		tracer = d.Traces.Tracer()
+	}
 	e, err := httpapi.New(httpapi.Deps{
+		Tracer:   tracer,
 		Identity: d.Identity, Hosts: d.Hosts, Jobs: d.Jobs, Billing: d.Billing, Users: d.Users, Manifests: d.Manifests,
 		Clock: d.Clock, Log: d.Log, Blobs: d.Blobs, Pages: pages, AgentSocket: d.Gateway.Agent, JobSocket: d.Gateway.Job, MeSocket: d.Gateway.Me,
 		Ready: s.ready(d.Database), LinkKey: link.Sum(nil), Limiter: d.Limiter, Address: address,
@@ -234,7 +242,7 @@ func serve(lc fx.Lifecycle, shutdown fx.Shutdowner, c Config, s *Server, g *gate
 			s.URL = localURL(l.Addr())
 			go func() {
 				if err := h.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-					log.Error("the server cannot serve any more", "error", err)
+					log.ErrorContext(ctx, "the server cannot serve any more", "error", err)
 					_ = shutdown.Shutdown(fx.ExitCode(1))
 				}
 			}()

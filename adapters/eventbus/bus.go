@@ -117,6 +117,7 @@ func (b *bus) begin(ctx context.Context, e domain.Event) (d *delivery, over func
 // handle gives each consumer an event of its own.
 func (c consumer) handle(ctx context.Context, e domain.Event) error {
 	e.Data = bytes.Clone(e.Data)
+	ctx = ports.WithLog(ctx, slog.String("event", e.Type), slog.String("event_key", e.Key.String()))
 	if err := c.handler(ctx, e); err != nil {
 		return fmt.Errorf("%s: %w", c.name, err)
 	}

@@ -33,7 +33,7 @@ func (g *Gateway) Deliver(ctx context.Context) error {
 		}
 		all, err := g.Jobs.AllOutstanding(ctx)
 		if err != nil && ctx.Err() == nil {
-			g.Log.Warn("orders cannot be looked for", "error", err)
+			g.Log.WarnContext(ctx, "orders cannot be looked for", "error", err)
 		}
 		for _, o := range all {
 			if s := g.channels.find(o.Host); s != nil && !s.knows(order{o.Ref, o.Cancel}) {
@@ -77,14 +77,14 @@ func (s *session) deliver() {
 		orders, holds, err := s.g.Jobs.Orders(s.ctx, s.who)
 		for _, o := range orders {
 			if err := s.give(o); err != nil {
-				s.g.Log.Error("an order cannot be signed", "host", s.Host, "job", o.Job.ID, "error", err)
+				s.g.Log.ErrorContext(s.ctx, "an order cannot be signed", "job", o.Job.ID.Prefixed("job"), "error", err)
 			}
 		}
 		if err == nil {
 			err = s.dismiss(holds)
 		}
 		if err != nil && s.ctx.Err() == nil {
-			s.g.Log.Warn("orders cannot be read", "host", s.Host, "error", err)
+			s.g.Log.WarnContext(s.ctx, "orders cannot be read", "error", err)
 			time.AfterFunc(deliverAgain, s.wake)
 		}
 	}

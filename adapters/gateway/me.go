@@ -143,7 +143,7 @@ func (v *viewer) tellLoad(message []byte) bool {
 // lost says that something cannot be shown: the viewer asks for itself.
 func (v *viewer) lost(ctx context.Context, err error) bool {
 	if ctx.Err() == nil {
-		v.g.Log.Warn("a change cannot be told", "error", err)
+		v.g.Log.WarnContext(ctx, "a change cannot be told", "error", err)
 	}
 	return v.resync()
 }

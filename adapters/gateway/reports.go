@@ -30,7 +30,7 @@ func (s *session) text(data []byte) error {
 		if f.ID == "" {
 			return bad
 		}
-		s.g.Log.Warn("an agent's frame is not as the protocol says", "host", s.Host, "error", err)
+		s.g.Log.WarnContext(s.ctx, "an agent's frame is not as the protocol says", "error", err)
 		s.ack(f.ID, bad)
 		return nil
 	}
@@ -183,7 +183,7 @@ func (s *session) refusal(err error) *wire.AckError {
 		}
 	}
 	if !errors.Is(err, context.Canceled) {
-		s.g.Log.Warn("a report cannot be taken now", "host", s.Host, "error", err)
+		s.g.Log.WarnContext(s.ctx, "a report cannot be taken now", "error", err)
 	}
 	return &wire.AckError{Code: wire.CodeUnavailable, Detail: "the server cannot take it now; repeat it", RetryAfterS: 1}
 }
@@ -197,7 +197,7 @@ func exitOf(code *int, reason wire.Reason, detail string, ms int64) domainjobs.E
 func (s *session) rejected(id string, b *wire.Reject) error {
 	switch b.Reason {
 	case wire.RejectReasonBadSignature, wire.RejectReasonWrongType, wire.RejectReasonMalformed, wire.RejectReasonWrongAudience, wire.RejectReasonWrongIssuer:
-		s.g.Log.Error("an agent refuses what we signed", "host", s.Host, "job", b.JobID, "reason", b.Reason, "detail", b.Detail)
+		s.g.Log.ErrorContext(s.ctx, "an agent refuses what we signed", "job", b.JobID, "reason", b.Reason, "detail", b.Detail)
 	default: // its own affairs, or a matter of time
 	}
 	if b.JobID == "" || b.Attempt == 0 {

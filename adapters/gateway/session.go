@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
@@ -18,6 +19,7 @@ import (
 	"github.com/peergpu/peergpu/domain"
 	domainhosts "github.com/peergpu/peergpu/domain/hosts"
 	"github.com/peergpu/peergpu/openapi/wire"
+	"github.com/peergpu/peergpu/ports"
 )
 
 // The times of a connection.
@@ -73,7 +75,7 @@ func (g *Gateway) Agent(w http.ResponseWriter, r *http.Request) {
 		return // the upgrader has answered
 	}
 	s := &session{g: g, who: who, key: key, conn: conn, sent: map[order]bool{}, ended: map[jobs.Ref]bool{}, queues: map[jobs.Ref][]func(){}}
-	s.ctx, s.cancel = context.WithCancel(g.ctx)
+	s.ctx, s.cancel = context.WithCancel(ports.WithLog(g.ctx, slog.String("host", who.Host.Prefixed("hst"))))
 	conn.SetReadLimit(wire.MaxText)
 	// The handler returns, so that the server's buffers of the request are freed.
 	if !g.take(conn, s.serve) {
@@ -121,7 +123,7 @@ func (s *session) arrive() bool {
 		return false
 	}
 	if err := s.welcome(held); err != nil {
-		s.g.Log.Warn("a host cannot be welcomed", "host", s.Host, "error", err)
+		s.g.Log.WarnContext(s.ctx, "a host cannot be welcomed", "error", err)
 		s.close(wire.CloseRestart, "try again")
 		s.leave()
 		return false
@@ -144,7 +146,7 @@ func (s *session) disconnect() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), 5*time.Second)
 	defer cancel()
 	if err := s.g.Hosts.Disconnect(ctx, s.Session); err != nil {
-		s.g.Log.Warn("a host's leaving cannot be stored", "host", s.Host, "error", err)
+		s.g.Log.WarnContext(ctx, "a host's leaving cannot be stored", "error", err)
 	}
 }
 
@@ -268,7 +270,7 @@ func (s *session) log(frame []byte) error {
 		s.send(&wire.LogAck{JobID: l.JobID, Attempt: l.Attempt, Stale: true}, "")
 		return s.g.Jobs.Lost(s.ctx, s.who, ref, "host_error", "the agent sent more log than the job may have")
 	case err != nil:
-		s.g.Log.Warn("log bytes cannot be taken", "host", s.Host, "job", ref.Job, "error", err)
+		s.g.Log.WarnContext(s.ctx, "log bytes cannot be taken", "job", ref.Job.Prefixed("job"), "error", err)
 	}
 	return nil
 }
@@ -301,7 +303,7 @@ func (s *session) refuse(err error) {
 	case domain.KindConflict:
 		code = wire.CloseFenced
 	case domain.KindInternal, domain.KindPaymentRequired, domain.KindExhausted, domain.KindUnavailable:
-		s.g.Log.Warn("a session ends", "host", s.who.Host, "error", err)
+		s.g.Log.WarnContext(s.ctx, "a session ends", "error", err)
 	}
 	s.close(code, err.Error())
 }

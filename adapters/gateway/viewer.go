@@ -229,7 +229,7 @@ func (v *viewer) waitForNext(ctx context.Context, last int) bool {
 func (v *viewer) text(message any) bool {
 	data, err := json.Marshal(message)
 	if err != nil {
-		v.g.Log.Error("a message cannot be encoded", "job", v.job, "error", err)
+		v.g.Log.Error("a message cannot be encoded", "job", v.job.Prefixed("job"), "error", err)
 		return false
 	}
 	return v.write(websocket.TextMessage, data) == nil

@@ -136,7 +136,7 @@ func (a archive) VisitGetArtifactsZipResponse(w http.ResponseWriter) error {
 	}
 	if err := a.send(&stream{w: w, control: http.NewResponseController(w), clock: a.s.Clock}); err != nil {
 		if !errors.Is(err, context.Canceled) {
-			a.s.Log.WarnContext(a.ctx, "an archive broke off", "job", a.job.ID, "error", err)
+			a.s.Log.WarnContext(a.ctx, "an archive broke off", "job", a.job.ID.Prefixed("job"), "error", err)
 		}
 		// An archive that just ends would look whole to the client.
 		panic(http.ErrAbortHandler)

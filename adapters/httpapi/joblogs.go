@@ -126,7 +126,7 @@ func (a logAnswer) VisitGetJobLogsResponse(w http.ResponseWriter) error {
 	out := &stream{w: w, control: http.NewResponseController(w), clock: a.s.Clock}
 	err := a.send(out)
 	if err != nil && !errors.Is(err, context.Canceled) {
-		a.s.Log.WarnContext(a.ctx, "a log broke off", "job", a.view.Job, "error", err)
+		a.s.Log.WarnContext(a.ctx, "a log broke off", "job", a.view.Job.Prefixed("job"), "error", err)
 	}
 	if err != nil {
 		// Too late for a problem: a connection that is cut tells it.

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -28,6 +29,8 @@ func requestID(next echo.HandlerFunc) echo.HandlerFunc {
 		_, _ = rand.Read(id[:])                         // never fails
 		id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80 // a UUIDv4
 		c.Response().Header().Set(echo.HeaderXRequestID, id.String())
+		ctx := ports.WithLog(c.Request().Context(), slog.String("request_id", id.String()))
+		c.SetRequest(c.Request().WithContext(context.WithValue(ctx, subjectKey{}, new(subject))))
 		return next(c)
 	}
 }
@@ -71,13 +74,15 @@ func (s *server) logged(next echo.HandlerFunc) echo.HandlerFunc {
 				level = slog.LevelDebug
 			}
 			attrs := []slog.Attr{
-				slog.String("request_id", c.Response().Header().Get(echo.HeaderXRequestID)),
 				slog.String("method", c.Request().Method), slog.String("route", c.Path()),
 				slog.Int("status", c.Response().Status), slog.Int64("bytes", c.Response().Size),
 				slog.Duration("took", s.Clock.Now().Sub(began)), slog.String("from", c.RealIP()),
 			}
 			if who := actorOf(c.Request().Context()); !who.User.IsZero() {
 				attrs = append(attrs, slog.String("user", who.User.String()))
+			}
+			if job := jobOf(c); job != "" {
+				attrs = append(attrs, slog.String("job", job))
 			}
 			s.Log.LogAttrs(c.Request().Context(), level, "request", attrs...)
 			s.meters.observe(c, s.Clock.Now().Sub(began))

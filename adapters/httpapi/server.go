@@ -10,6 +10,7 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/peergpu/peergpu/application/billing"
 	"github.com/peergpu/peergpu/application/hosts"
@@ -57,6 +58,8 @@ type Deps struct {
 	Ready func(context.Context) map[string]error
 	// Meters are more for /metrics.
 	Meters []prometheus.Collector
+	// Tracer makes a span of each request; nil: nobody looks.
+	Tracer trace.Tracer
 	// LinkKey signs links and cursors. Replicas share it.
 	LinkKey []byte
 	// Address is where a request comes from; nil: whoever connects to us.
@@ -97,7 +100,7 @@ func New(d Deps) (*echo.Echo, error) {
 		e.IPExtractor = echo.ExtractIPDirect()
 	}
 	e.HTTPErrorHandler = ErrorHandler(d.Log)
-	e.Use(requestID, securityHeaders(d.Settings.Secure), s.logged, recovered)
+	e.Use(requestID, securityHeaders(d.Settings.Secure), s.traced, s.logged, recovered)
 	if d.Settings.Demo != nil {
 		e.Use(loopbackOnly)
 	}

@@ -46,6 +46,7 @@ func (s *server) CreateJob(ctx context.Context, r api.CreateJobRequestObject) (a
 	if err != nil {
 		return nil, err
 	}
+	about(ctx, submitted.Job.ID)
 	v, err := s.Jobs.Show(ctx, actorOf(ctx), submitted.Job)
 	if err != nil {
 		return nil, err

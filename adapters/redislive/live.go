@@ -149,7 +149,7 @@ func (l *Live) receive(ctx context.Context) {
 		l.away = true
 		l.mu.Unlock()
 		if first {
-			l.log.Warn("live messages of other replicas are missing until redis is back", "error", err)
+			l.log.WarnContext(ctx, "live messages of other replicas are missing until redis is back", "error", err)
 		}
 		select {
 		case <-time.After(reconnect):

@@ -115,7 +115,7 @@ func Open(ctx context.Context, o Options, log *slog.Logger) (*Client, error) {
 			return &Client{Client: client, Prefix: o.prefix}, nil
 		}
 		if !waits {
-			log.Warn("redis does not answer; it is waited for", "address", o.client.InitAddress[0], "at_most", opening, "error", err)
+			log.WarnContext(ctx, "redis does not answer; it is waited for", "address", o.client.InitAddress[0], "at_most", opening, "error", err)
 			waits = true
 		}
 		select {

@@ -122,7 +122,7 @@ func (s *sending) run(ctx context.Context) {
 			err := s.send(next)
 			if (err != nil) != away {
 				away = err != nil
-				s.log.Warn("live messages to other replicas", "lost", away, "error", err)
+				s.log.WarnContext(ctx, "live messages to other replicas", "lost", away, "error", err)
 			}
 			if err == nil {
 				continue

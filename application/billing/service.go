@@ -208,7 +208,7 @@ func (s *Service) settle(ctx context.Context, job domain.ID, end ports.Ending) e
 		Job: job, Renter: end.Renter, Host: end.Host, HostOwner: end.HostOwner, Held: held, Amount: end.Amount, Fee: s.settings.Fee,
 	}))
 	if domain.CodeOf(err) == "key_reused" {
-		s.Log.Error("a job was settled before, and differently", "job", job, "error", err)
+		s.Log.ErrorContext(ctx, "a job was settled before, and differently", "job", job.Prefixed("job"), "error", err)
 		return nil
 	}
 	return err
@@ -221,7 +221,7 @@ func (s *Service) Sweep(ctx context.Context) error {
 	defer ticker.Stop()
 	for {
 		if err := s.sweepHolds(ctx); err != nil && ctx.Err() == nil {
-			s.Log.Warn("open holds cannot be swept", "error", err)
+			s.Log.WarnContext(ctx, "open holds cannot be swept", "error", err)
 		}
 		select {
 		case <-ctx.Done():

@@ -151,7 +151,7 @@ func (s *Service) Persist(ctx context.Context) error {
 		case <-ticker.C:
 		}
 		if err := s.persist(ctx); err != nil && ctx.Err() == nil {
-			s.Log.Warn("heartbeats cannot be stored", "error", err)
+			s.Log.WarnContext(ctx, "heartbeats cannot be stored", "error", err)
 		}
 	}
 }

@@ -182,7 +182,7 @@ func (s *Service) Heartbeat(x Session, loads []Load) {
 	}
 	message, err := json.Marshal(told)
 	if err != nil {
-		s.Log.Error("a load cannot be told", "host", x.Host, "error", err)
+		s.Log.Error("a load cannot be told", "host", x.Host.Prefixed("hst"), "error", err)
 		return
 	}
 	s.Live.Publish(LoadTopic(owner), message)

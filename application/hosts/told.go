@@ -148,7 +148,7 @@ func (s *Service) changed(ctx context.Context, id domain.ID) {
 	s.Live.Publish(Topic, message)
 	owner, err := s.ownerOf(context.WithoutCancel(ctx), id)
 	if err != nil {
-		s.Log.Warn("the owner of a host cannot be told of a change", "host", id, "error", err)
+		s.Log.WarnContext(ctx, "the owner of a host cannot be told of a change", "host", id.Prefixed("hst"), "error", err)
 		return
 	}
 	s.Live.Publish(OwnerTopic(owner), message)

@@ -153,7 +153,7 @@ func (s *Service) rehash(ctx context.Context, user domain.ID, password string) {
 		})
 	}
 	if err != nil {
-		s.Log.Warn("a password cannot be hashed anew", "user", user, "error", err)
+		s.Log.WarnContext(ctx, "a password cannot be hashed anew", "user", user, "error", err)
 	}
 }
 

@@ -124,7 +124,7 @@ func (s *Service) byToken(ctx context.Context, token, rest string) (domain.Actor
 	}
 	if now.Sub(t.LastUsedAt) > touchEvery {
 		if err := s.APITokens.Touch(ctx, t.ID, now); err != nil {
-			s.Log.Warn("the use of a token cannot be noted", "token", t.ID, "error", err)
+			s.Log.WarnContext(ctx, "the use of a token cannot be noted", "token", t.ID, "error", err)
 		}
 	}
 	return domain.Actor{User: u.ID, Roles: u.Roles, Scopes: t.Scopes, Session: t.ID}, nil
@@ -165,7 +165,7 @@ func (s *Service) alive(ctx context.Context, who domain.Actor) bool {
 	tokens, err := s.APITokens.List(ctx, who.User)
 	if err != nil {
 		if ctx.Err() == nil {
-			s.Log.Warn("whether a token is still good cannot be read", "token", who.Session, "error", err)
+			s.Log.WarnContext(ctx, "whether a token is still good cannot be read", "token", who.Session, "error", err)
 		}
 		return true
 	}
@@ -179,7 +179,7 @@ func (s *Service) WatchRevocations(ctx context.Context) error {
 	defer ticker.Stop()
 	for {
 		if err := s.readRevocations(ctx); err != nil && ctx.Err() == nil {
-			s.Log.Warn("ended sessions cannot be read", "error", err)
+			s.Log.WarnContext(ctx, "ended sessions cannot be read", "error", err)
 		}
 		select {
 		case <-ctx.Done():

@@ -148,7 +148,7 @@ func (s *Service) AppendLog(ctx context.Context, who domain.Actor, ref Ref, offs
 			b.armed = false
 			b.mu.Unlock()
 			if err := s.flush(ctx, b); err != nil {
-				s.Log.Warn("log bytes cannot be stored; the agent will send them again", "job", b.ref.Job, "error", err)
+				s.Log.WarnContext(ctx, "log bytes cannot be stored; the agent will send them again", "job", b.ref.Job.Prefixed("job"), "error", err)
 			}
 		})
 	}

@@ -73,7 +73,7 @@ func (s *Service) awaitBundle(ctx context.Context, j *jobs.Job, announced jobs.B
 		return Submitted{}, err
 	}
 	pending := added(j)
-	s.announce(jobs.Snapshot{}, pending)
+	s.announce(ctx, jobs.Snapshot{}, pending)
 	return Submitted{Job: pending, Upload: &upload}, nil
 }
 
@@ -120,14 +120,14 @@ func (s *Service) failPending(ctx context.Context, j jobs.Snapshot, why error) {
 		return j.Fail(jobs.ReasonBadBundle, why.Error(), s.Clock.Now())
 	})
 	if err != nil {
-		s.Log.Warn("a job with a bad bundle cannot be ended", "job", j.ID, "error", err)
+		s.Log.WarnContext(ctx, "a job with a bad bundle cannot be ended", "job", j.ID.Prefixed("job"), "error", err)
 	}
 	s.forget(ctx, j.Bundle.Key)
 }
 
 func (s *Service) forget(ctx context.Context, key string) {
 	if err := s.Blobs.Delete(context.WithoutCancel(ctx), key); err != nil {
-		s.Log.Warn("an object cannot be removed", "key", key, "error", err)
+		s.Log.WarnContext(ctx, "an object cannot be removed", "key", key, "error", err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"context"
 	"encoding/json"
 
 	"github.com/peergpu/peergpu/domain"
@@ -45,7 +46,7 @@ func (e *ended) put(ref Ref) {
 }
 
 // tellMove tells other replicas what a change of a job means for the market.
-func (s *Service) tellMove(before, after jobs.Snapshot) {
+func (s *Service) tellMove(ctx context.Context, before, after jobs.Snapshot) {
 	m := move{Job: after.ID, Queued: after.State == jobs.Queued}
 	was, is := active(before), active(after)
 	if was != nil && (is == nil || is.Number != was.Number) {
@@ -59,7 +60,7 @@ func (s *Service) tellMove(before, after jobs.Snapshot) {
 	}
 	data, err := json.Marshal(m)
 	if err != nil {
-		s.Log.Error("a move cannot be told", "job", after.ID, "error", err)
+		s.Log.ErrorContext(ctx, "a move cannot be told", "job", after.ID.Prefixed("job"), "error", err)
 		return
 	}
 	s.Live.Elsewhere(movesTopic, data)

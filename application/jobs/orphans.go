@@ -47,7 +47,7 @@ func (s *Service) removeOrphans(ctx context.Context, prefix string) error {
 	removed := 0
 	defer func() {
 		if removed > 0 {
-			s.Log.Info("removed objects that no job needs", "prefix", prefix, "objects", removed)
+			s.Log.InfoContext(ctx, "removed objects that no job needs", "prefix", prefix, "objects", removed)
 		}
 	}()
 	for key, err := range s.BlobIndex.Older(ctx, prefix, before) {

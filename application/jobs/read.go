@@ -55,7 +55,7 @@ func (s *Service) Show(ctx context.Context, who domain.Actor, j jobs.Snapshot) (
 func (s *Service) openEnv(j jobs.Snapshot) map[string]string {
 	env, err := s.unseal(j)
 	if err != nil {
-		s.Log.Error("the variables of a job cannot be read", "job", j.ID, "error", err)
+		s.Log.Error("the variables of a job cannot be read", "job", j.ID.Prefixed("job"), "error", err)
 		return nil
 	}
 	open := map[string]string{}

@@ -88,7 +88,7 @@ func (s *Service) Finished(ctx context.Context, who domain.Actor, ref Ref, r job
 	}
 	// The first answer was lost, and what should have followed it perhaps too.
 	s.books.close(ref.Job, ref.Attempt)
-	s.announce(j, j)
+	s.announce(ctx, j, j)
 	return nil
 }
 
@@ -263,7 +263,7 @@ func (s *Service) metrics(ctx context.Context, results []ports.Artifact) []byte 
 		}
 		data, err := s.readBlob(ctx, f)
 		if err != nil {
-			s.Log.Warn("metrics cannot be read", "job", f.Job, "error", err)
+			s.Log.WarnContext(ctx, "metrics cannot be read", "job", f.Job.Prefixed("job"), "error", err)
 			return nil
 		}
 		if json.Valid(data) {

@@ -272,7 +272,7 @@ func (s *Service) Sweep(ctx context.Context) error {
 		if waited := s.Clock.Now().Sub(before); waited < 0 || waited > every+s.settings.LeaseTTL/2 {
 			// The clock was set, or this process stood still: what happened before is of
 			// another time.
-			s.Log.Warn("the clock jumped: no host is held to what it said before", "by", waited-every)
+			s.Log.WarnContext(ctx, "the clock jumped: no host is held to what it said before", "by", waited-every)
 			s.jumped = s.Clock.Now()
 			s.began, s.steady = s.jumped, s.jumped
 		}
@@ -364,7 +364,7 @@ func (s *Service) findLost(ctx context.Context) error {
 		}
 	}
 	if len(lost) >= breakerHosts && len(lost)*breakerShare > len(hosts) {
-		s.Log.Error("too many hosts are silent at once; nothing is reassigned", "silent", len(lost), "of", len(hosts))
+		s.Log.ErrorContext(ctx, "too many hosts are silent at once; nothing is reassigned", "silent", len(lost), "of", len(hosts))
 		return nil
 	}
 	for _, h := range lost {

@@ -107,17 +107,20 @@ func HostsTopic(owner domain.ID) string { return "busy-of:" + owner.String() }
 
 // announce tells those who watch a job, all jobs of its renter, or the hosts that have
 // or had it, what it was and is.
-func (s *Service) announce(before, j jobs.Snapshot) {
+func (s *Service) announce(ctx context.Context, before, j jobs.Snapshot) {
 	s.recent.put(j)
 	data, err := json.Marshal(UpdateOf(j))
 	if err != nil {
-		s.Log.Error("an update cannot be told", "job", j.ID, "error", err)
+		s.Log.ErrorContext(ctx, "an update cannot be told", "job", j.ID.Prefixed("job"), "error", err)
 		return
+	}
+	if before.State != j.State || before.Attempt() != j.Attempt() {
+		s.log(ctx, j)
 	}
 	s.Live.Publish(JobTopic(j.ID), data)
 	s.Live.Publish(RenterTopic(j.Renter), data)
 	was, is := active(before), active(j)
-	s.tellMove(before, j)
+	s.tellMove(ctx, before, j)
 	if is != nil && (was == nil || was.Number != is.Number) {
 		s.counters.leased(j, is)
 	}
@@ -128,6 +131,18 @@ func (s *Service) announce(before, j jobs.Snapshot) {
 			}
 		}
 	}
+}
+
+// log notes where a job stands: what an operator follows its life by.
+func (s *Service) log(ctx context.Context, j jobs.Snapshot) {
+	attrs := []slog.Attr{slog.String("job", j.ID.Prefixed("job")), slog.String("state", string(j.State))}
+	if a := j.Current(); a != nil {
+		attrs = append(attrs, slog.Int("attempt", a.Number), slog.String("host", a.Host.Prefixed("hst")))
+	}
+	if j.Reason != "" {
+		attrs = append(attrs, slog.String("reason", string(j.Reason)))
+	}
+	s.Log.LogAttrs(ctx, slog.LevelInfo, "job", attrs...)
 }
 
 // active is the attempt that holds devices; nil: none.
@@ -184,7 +199,7 @@ func (s *Service) follow(ctx context.Context, before, after jobs.Snapshot) {
 		s.fleet.unpark(id)
 	}
 	if after.Version != before.Version {
-		s.announce(before, after)
+		s.announce(ctx, before, after)
 	}
 }
 

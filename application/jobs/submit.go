@@ -260,7 +260,7 @@ func (s *Service) enqueue(ctx context.Context, draft jobs.Snapshot, store func(d
 	case jobs.Queued:
 		s.fleet.park(draft.ID, request, draft.CreatedAt)
 	}
-	s.announce(draft, stored)
+	s.announce(ctx, draft, stored)
 	_ = faults.Point("submit.after_outbox")
 	return stored, nil
 }
@@ -336,7 +336,7 @@ func (s *Service) expectedRun(ctx context.Context, j jobs.Snapshot) time.Duratio
 	}
 	versions, err := s.Jobs.List(ctx, ports.JobFilter{Origin: j.Origin, States: []jobs.State{jobs.Succeeded}}, ports.Page{Limit: 15})
 	if err != nil {
-		s.Log.Warn("the runs of earlier versions cannot be read", "job", j.ID, "error", err)
+		s.Log.WarnContext(ctx, "the runs of earlier versions cannot be read", "job", j.ID.Prefixed("job"), "error", err)
 		return guess
 	}
 	var runs []time.Duration

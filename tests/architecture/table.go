@@ -40,6 +40,7 @@ var table = []row{
 	{"adapters/httpapi/**", driving + " adapters/httpapi/**", "echo kin-openapi oapi-runtime prometheus otel websocket"},
 	{"adapters/gateway", driving, "echo websocket"},
 	{"adapters/bridge", driving, ""},
+	{"adapters/tracing", driven, "otel"},
 
 	{"adapters", "adapters/** application/** domain/** ports openapi/** web", "fx env echo prometheus otel"},
 
@@ -58,7 +59,7 @@ var table = []row{
 	{"", "application adapters agent/daemon agent/gpu agent/runtime agent/transfer", "fx kong"},
 
 	{hooks, "", ""},
-	{"tests/**", "**", testVendors + " pgx sqlite websocket echo kin-openapi watermill fx jose oci oras sys"},
+	{"tests/**", "**", testVendors + " pgx sqlite websocket echo kin-openapi watermill fx jose oci oras otlp sys"},
 }
 
 const (
@@ -99,6 +100,7 @@ var vendors = map[string]string{
 	"oauth2":       "golang.org/x/oauth2",
 	"oidc":         "github.com/coreos/go-oidc/v3",
 	"otel":         "go.opentelemetry.io/otel",
+	"otlp":         "go.opentelemetry.io/proto/otlp google.golang.org/protobuf",
 	"pgx":          "github.com/jackc/pgx/v5",
 	"oci":          "github.com/opencontainers/image-spec github.com/opencontainers/go-digest",
 	"oras":         "oras.land/oras-go/v2",
