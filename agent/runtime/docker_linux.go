@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -39,6 +40,7 @@ const (
 	engineAnswers = 30 * time.Second
 	engineStarts  = 2 * time.Minute // a container: drivers and hooks load
 	engineRetry   = time.Second
+	pullIdle      = 2 * time.Minute
 )
 
 // Docker runs jobs in containers of a Docker engine. A run outlives the agent: the
@@ -65,6 +67,7 @@ func NewDocker(ctx context.Context, o DockerOptions) (*Docker, error) {
 	if !filepath.IsAbs(o.Dir) {
 		return nil, fmt.Errorf("docker runtime: the folder %q is not absolute", o.Dir)
 	}
+	o.PullIdle = cmp.Or(o.PullIdle, pullIdle)
 	options := []client.Opt{client.FromEnv, client.WithAPIVersionNegotiation()}
 	if o.Host != "" {
 		options = append(options, client.WithHost(o.Host))

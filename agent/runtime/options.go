@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"strings"
+	"time"
 )
 
 // Options set up the process runtime.
@@ -36,6 +37,8 @@ type DockerOptions struct {
 	Image string
 	// Runtime is the engine's runtime, such as runsc; "" is its default.
 	Runtime string
+	// PullIdle is how long a pull may bring nothing before it is given up; 0 is 2 minutes.
+	PullIdle time.Duration
 }
 
 // Pinned says whether a reference means one image for ever: by digest, or by its id.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/image"
@@ -26,12 +27,26 @@ func (d *Docker) pull(ctx context.Context, ref string, progress func(daemon.Prog
 	if strings.HasPrefix(ref, "sha256:") {
 		return fmt.Errorf("the image %s is not on this machine, and an id names no registry: %w", ref, daemon.ErrFetch)
 	}
+	// The engine waits for a registry that says nothing for as long as it likes.
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	stalled := fmt.Errorf("nothing came for %s", d.o.PullIdle)
+	idle := time.AfterFunc(d.o.PullIdle, func() { giveUp(stalled) })
+	defer idle.Stop()
 	answer, err := d.api.ImagePull(ctx, ref, image.PullOptions{})
-	if err != nil {
-		return fmt.Errorf("pull %s: %w: %w", ref, daemon.ErrFetch, err)
+	if err == nil {
+		err = followPull(answer, func(p daemon.Progress) {
+			idle.Reset(d.o.PullIdle)
+			if progress != nil {
+				progress(p)
+			}
+		})
+		_ = answer.Close() // all was read, or it is given up
 	}
-	defer answer.Close()
-	if err := followPull(answer, progress); err != nil {
+	if err != nil {
+		if context.Cause(ctx) == stalled { //nolint:errorlint // it is this very one
+			err = stalled
+		}
 		return fmt.Errorf("pull %s: %w: %w", ref, daemon.ErrFetch, err)
 	}
 	return nil
@@ -75,7 +90,7 @@ func followPull(answer io.Reader, progress func(daemon.Progress)) error {
 		for _, l := range layers {
 			sum.done, sum.total = sum.done+l.done, sum.total+l.total
 		}
-		if progress != nil && sum.done >= last {
+		if sum.done >= last {
 			last = sum.done
 			progress(daemon.Progress{Phase: "pulling", Done: sum.done, Total: sum.total})
 		}

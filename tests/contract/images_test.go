@@ -40,7 +40,7 @@ func TestImagesOfARegistry(t *testing.T) {
 	t.Parallel()
 	Images(t, func(t *testing.T) ImageStore {
 		t.Helper()
-		host := testkit.Registry(t, "")
+		host := testkit.Registry(t, "").Host
 		return registryImages{asking(t, "http://"+host), host}
 	})
 }

@@ -52,12 +52,67 @@ func TestAnImageThatCannotBeFetchedIsNotTheHostsDoing(t *testing.T) {
 	for what, image := range map[string]string{
 		"a registry that is down":    "127.0.0.1:9/a/b@sha256:" + strings.Repeat("0", 64),
 		"an image of no registry":    "sha256:" + strings.Repeat("0", 64),
-		"a registry that has it not": testkit.Registry(t, dockerOptions(t).Host) + "/a/b@sha256:" + strings.Repeat("0", 64),
+		"a registry that has it not": testkit.Registry(t, dockerOptions(t).Host).Host + "/a/b@sha256:" + strings.Repeat("0", 64),
 	} {
 		task := c.task(t, "exit 0")
 		task.Image = image
 		assert.ErrorIs(t, c.Open(t).Prepare(t.Context(), task, nil), daemon.ErrFetch, what)
 	}
+}
+
+func TestAPullThatGoesWrongIsGivenUp(t *testing.T) {
+	t.Parallel()
+	o := dockerOptions(t)
+	o.PullIdle = time.Second
+	c := docker(o)
+	pull := func(t *testing.T, what func(*servers.Registry)) error {
+		t.Helper()
+		registry := testkit.Registry(t, o.Host)
+		ref := registry.Host + "/a/b"
+		task := c.task(t, "exit 0")
+		task.Image = ref + "@" + testkit.Push(t, o.Host, o.Image, ref)
+		what(registry)
+		return c.Open(t).Prepare(t.Context(), task, nil)
+	}
+	t.Run("one that is not what its digest says", func(t *testing.T) {
+		t.Parallel()
+		err := pull(t, func(r *servers.Registry) {
+			n, err := r.Tamper(1 << 20)
+			require.NoError(t, err)
+			require.NotZero(t, n)
+		})
+		require.ErrorIs(t, err, daemon.ErrFetch)
+	})
+	t.Run("one that brings nothing", func(t *testing.T) {
+		t.Parallel()
+		err := pull(t, func(r *servers.Registry) {
+			require.NoError(t, r.Freeze())
+			t.Cleanup(func() { require.NoError(t, r.Thaw()) })
+		})
+		require.ErrorIs(t, err, daemon.ErrFetch)
+		require.ErrorContains(t, err, "nothing came for 1s")
+	})
+}
+
+func TestAnImageOfAHundredLayersIsPulledAndRuns(t *testing.T) {
+	t.Parallel()
+	o := dockerOptions(t)
+	c := docker(o)
+	ref := testkit.Registry(t, o.Host).Host + "/a/layers:1"
+	task := c.task(t, "exit 3")
+	task.Image = ref + "@" + testkit.PushLayers(t, o.Host, o.Image, ref, 99)
+	rt := c.Open(t)
+	var last daemon.Progress
+	require.NoError(t, rt.Prepare(t.Context(), task, func(p daemon.Progress) { last = p }))
+	assert.Equal(t, "pulling", string(last.Phase))
+	assert.Positive(t, last.Total)
+	assert.Equal(t, last.Total, last.Done)
+	run, err := rt.Start(t.Context(), task)
+	require.NoError(t, err)
+	exit, err := run.Wait(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, 3, exit.Code)
+	require.NoError(t, run.Cleanup())
 }
 
 func process(o runtime.Options) func(t *testing.T) daemon.Runtime {

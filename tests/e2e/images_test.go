@@ -1,13 +1,8 @@
 package e2e
 
 import (
-	"crypto/rand"
 	"fmt"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -17,37 +12,12 @@ import (
 	"github.com/peergpu/peergpu/tests/testkit/invariants"
 )
 
-// pushed builds an image on an engine, pushes it and takes it from the engine again, so that it
-// has to be pulled. It answers the digest.
-func pushed(t *testing.T, host, base, ref string, lines ...string) string {
-	t.Helper()
-	dir := t.TempDir()
-	payload := make([]byte, 3<<20)
-	_, _ = rand.Read(payload)
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "payload"), payload, 0o644))
-	file := strings.Join(append([]string{"FROM " + base, "COPY payload /payload"}, lines...), "\n")
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(file), 0o644))
-	docker := func(args ...string) string {
-		cmd := exec.Command("docker", append([]string{"--host", host}, args...)...)
-		cmd.Env = append(os.Environ(), "DOCKER_BUILDKIT=0")
-		out, err := cmd.CombinedOutput()
-		require.NoError(t, err, "docker %v: %s", args, out)
-		return string(out)
-	}
-	docker("build", "-t", ref, dir)
-	said := docker("push", ref)
-	docker("rmi", ref)
-	_, digest, found := strings.Cut(said, "digest: ")
-	require.True(t, found, said)
-	return strings.Fields(digest)[0]
-}
-
 func TestImageJobsRunWhatTheRegistryHasByDigest(t *testing.T) {
 	t.Parallel()
 	host, base := testkit.Docker(t)
-	registry := testkit.Registry(t, host)
+	registry := testkit.Registry(t, host).Host
 	ref := registry + "/ada/train:1"
-	digest := pushed(t, host, base, ref, `ENV GREETING=hello LD_PRELOAD=/lib/malloc.so`, `WORKDIR /srv`, `CMD ["sh", "-c", "echo $GREETING from the image; pwd; echo preload $LD_PRELOAD"]`)
+	digest := testkit.Push(t, host, base, ref, `ENV GREETING=hello LD_PRELOAD=/lib/malloc.so`, `WORKDIR /srv`, `CMD ["sh", "-c", "echo $GREETING from the image; pwd; echo preload $LD_PRELOAD"]`)
 
 	c := NewCluster(t, Profile{}, "PEERGPU_REGISTRIES=http://"+registry)
 	c.Start()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -96,6 +97,38 @@ func (r *Registry) answers(ctx context.Context) error {
 		return err
 	}
 	return answer.Body.Close()
+}
+
+// Freeze stops it where it is: connections are taken and nothing is answered.
+func (r *Registry) Freeze() error { return r.signal(syscall.SIGSTOP) }
+
+// Thaw lets it go on.
+func (r *Registry) Thaw() error { return r.signal(syscall.SIGCONT) }
+
+func (r *Registry) signal(s syscall.Signal) error {
+	var err error
+	for _, p := range r.serving {
+		err = errors.Join(err, p.cmd.Process.Signal(s))
+	}
+	return err
+}
+
+// Tamper changes the last byte of everything of at least a size that it keeps, so that it
+// has other digests than it says, and answers of how many.
+func (r *Registry) Tamper(size int64) (changed int, err error) {
+	err = filepath.WalkDir(filepath.Join(r.dir, "data"), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.Name() != "data" || d.IsDir() {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		if err != nil || int64(len(content)) < size {
+			return err
+		}
+		content[len(content)-1]++
+		changed++
+		return os.WriteFile(path, content, 0o600)
+	})
+	return changed, err
 }
 
 // Stop ends it and removes its data.
