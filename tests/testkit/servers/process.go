@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -49,6 +52,24 @@ func (p *process) stop(ask syscall.Signal, grace time.Duration) error {
 		<-p.done
 		return fmt.Errorf("%s did not stop within %s", p.cmd.Path, grace)
 	}
+}
+
+// freeze stops the child where it is, and returns when all its threads stand.
+func (p *process) freeze() error {
+	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	threads := fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid)
+	return p.await(context.Background(), 10*time.Second, func(context.Context) error {
+		found, err := filepath.Glob(threads)
+		for _, path := range found {
+			stat, gone := os.ReadFile(path)
+			if gone == nil && !strings.Contains(string(stat), ") T ") {
+				err = errors.New("it goes on")
+			}
+		}
+		return err
+	})
 }
 
 // onFreePort starts something at addresses until it does. A port that is free now may be

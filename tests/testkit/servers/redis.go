@@ -73,7 +73,7 @@ func (r *Redis) Up(ctx context.Context) error {
 func (r *Redis) Down() error { return r.stop(syscall.SIGKILL, 10*time.Second) }
 
 // Freeze stops it where it is: connections stay and nothing is answered.
-func (r *Redis) Freeze() error { return r.cmd.Process.Signal(syscall.SIGSTOP) }
+func (r *Redis) Freeze() error { return r.freeze() }
 
 // Thaw lets it go on.
 func (r *Redis) Thaw() error { return r.cmd.Process.Signal(syscall.SIGCONT) }

@@ -100,15 +100,19 @@ func (r *Registry) answers(ctx context.Context) error {
 }
 
 // Freeze stops it where it is: connections are taken and nothing is answered.
-func (r *Registry) Freeze() error { return r.signal(syscall.SIGSTOP) }
-
-// Thaw lets it go on.
-func (r *Registry) Thaw() error { return r.signal(syscall.SIGCONT) }
-
-func (r *Registry) signal(s syscall.Signal) error {
+func (r *Registry) Freeze() error {
 	var err error
 	for _, p := range r.serving {
-		err = errors.Join(err, p.cmd.Process.Signal(s))
+		err = errors.Join(err, p.freeze())
+	}
+	return err
+}
+
+// Thaw lets it go on.
+func (r *Registry) Thaw() error {
+	var err error
+	for _, p := range r.serving {
+		err = errors.Join(err, p.cmd.Process.Signal(syscall.SIGCONT))
 	}
 	return err
 }

@@ -99,7 +99,7 @@ func (s *S3) answers(ctx context.Context) error {
 func (s *S3) Down() error { return s.stop(syscall.SIGKILL, 10*time.Second) }
 
 // Freeze stops it where it is: connections stay and nothing is answered.
-func (s *S3) Freeze() error { return s.cmd.Process.Signal(syscall.SIGSTOP) }
+func (s *S3) Freeze() error { return s.freeze() }
 
 // Thaw lets it go on.
 func (s *S3) Thaw() error { return s.cmd.Process.Signal(syscall.SIGCONT) }
