@@ -281,7 +281,8 @@ func (a *attempt) watch(run Run, task Task) (wire.Exit, wire.Usage, []wire.Artif
 	go func() {
 		output := onlyReader{run.Output()}
 		_, err := io.CopyBuffer(a.spool, output, make([]byte, 32<<10))
-		if err != nil {
+		// Once it is handed over, what is not kept is for the next agent to read.
+		if err != nil && a.d.handedOver.Err() == nil {
 			a.stop(order{reason: wire.ReasonHostError, detail: notKept})
 			// It would wait for somebody who reads what it prints, and could not end.
 			_, _ = io.Copy(io.Discard, output)
