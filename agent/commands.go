@@ -159,6 +159,11 @@ func (c *runCommand) Run(p *program) error {
 	if err != nil {
 		return err
 	}
+	if d, ok := jobs.(*runtime.Docker); ok {
+		if err := safe(d.Examine(p.ctx, realGPU(p.ctx, gpus) != "")); err != nil {
+			return errors.Join(err, closeRuntime())
+		}
+	}
 	ports := daemon.Ports{Server: server, Transfer: files, Runtime: jobs, GPUs: gpus}
 	if s.Runtime != "simulated" {
 		watchdog, err := runtime.NewWatchdog(log, "/proc/self/exe", "watchdog")

@@ -11,6 +11,7 @@ import (
 
 	"github.com/peergpu/peergpu/agent/daemon"
 	"github.com/peergpu/peergpu/agent/gpu"
+	"github.com/peergpu/peergpu/agent/runtime"
 	"github.com/peergpu/peergpu/agent/transfer"
 )
 
@@ -166,10 +167,22 @@ func (e *examination) sandbox(s settings) {
 	defer func() { _ = os.RemoveAll(dir) }()
 	rt, closeRuntime, err := newRuntime(ctx, s, dir)
 	if err != nil {
-		e.fail("sandbox", err, "install bubblewrap (apt install bubblewrap) and allow user namespaces")
+		fix := "install bubblewrap (apt install bubblewrap) and allow user namespaces"
+		if s.Runtime == "docker" {
+			fix = "start the engine (systemctl start docker), let this user call it (usermod -aG docker USER), or correct docker.host in " + settingsFile
+		}
+		e.fail("sandbox", err, fix)
 		return
 	}
 	defer func() { _ = closeRuntime() }()
+	d, inContainers := rt.(*runtime.Docker)
+	gpu := ""
+	if inContainers {
+		if gpus, err := parseGPUs(s.GPUs, e.p.home); err == nil {
+			gpu = realGPU(ctx, gpus)
+		}
+		e.examined(d.Examine(ctx, gpu != "")...)
+	}
 	report, err := rt.Probe(ctx)
 	if err != nil {
 		e.fail("sandbox", err, "run the agent where a job can run")
@@ -182,12 +195,36 @@ func (e *examination) sandbox(s settings) {
 	if v, found := report.Commands["python3"]; found {
 		e.ok("python3", v)
 	} else {
-		e.warn("python3", "jobs find no python3", "apt install python3, or name the folder of one under prefixes in "+settingsFile)
+		fix := "apt install python3, or name the folder of one under prefixes in " + settingsFile
+		if inContainers {
+			fix = "jobs that need it name an image of their own, or docker.image in " + settingsFile + " is one that has it"
+		}
+		e.warn("python3", "jobs find no python3", fix)
+	}
+	if gpu != "" {
+		e.examined(d.TryGPU(ctx, gpu))
+	}
+	if inContainers {
+		return // its limits are told above
 	}
 	if report.Memory == daemon.EnforcedCgroup {
 		e.ok("cgroup", "the kernel keeps jobs to their memory")
 	} else {
 		e.warn("cgroup", "memory is watched instead of limited", "run the agent as a systemd unit with Delegate=yes, or as root")
+	}
+}
+
+// examined shows what a runtime tells of itself.
+func (e *examination) examined(found ...runtime.Finding) {
+	for _, f := range found {
+		switch f.Verdict {
+		case runtime.Good:
+			e.ok(f.What, f.Found)
+		case runtime.Better:
+			e.warn(f.What, f.Found, f.Fix)
+		case runtime.Broken, runtime.Unsafe:
+			e.fail(f.What, errors.New(f.Found), f.Fix)
+		}
 	}
 }
 

@@ -203,6 +203,31 @@ func parseGPUs(spec, home string) (daemon.GPUs, error) {
 	return simulated, nil
 }
 
+// realGPU is one of the GPUs that exist; empty: there is none.
+func realGPU(ctx context.Context, gpus daemon.GPUs) string {
+	found, _ := gpus.Probe(ctx) // what keeps it from that is told elsewhere
+	for _, g := range found {
+		if g.Driver != daemon.SimulatedDriver {
+			return g.UUID
+		}
+	}
+	return ""
+}
+
+// safe refuses a runtime in which jobs could do harm.
+func safe(found []runtime.Finding) error {
+	var wrong []error
+	for _, f := range found {
+		if f.Verdict == runtime.Unsafe {
+			wrong = append(wrong, fmt.Errorf("%s: %s\n→ %s", f.What, f.Found, f.Fix)) //nolint:revive,staticcheck // two sentences for a person
+		}
+	}
+	if len(wrong) > 0 {
+		return errors.Join(append([]error{errors.New("jobs are not safe to run here (peergpu-agent doctor tells more)")}, wrong...)...)
+	}
+	return nil
+}
+
 // newRuntime makes the runtime that the file names, and says how to close it.
 func newRuntime(ctx context.Context, s settings, home string) (daemon.Runtime, func() error, error) {
 	if s.Runtime == "simulated" {

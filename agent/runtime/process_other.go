@@ -46,3 +46,9 @@ func (*Watchdog) Close() error { return nil }
 
 // Guard fails: nothing starts it.
 func Guard(io.Reader, io.Writer) error { return errors.New("the watchdog needs Linux") }
+
+// Examine finds nothing: there is no Docker.
+func (*Docker) Examine(context.Context, bool) []Finding { return nil }
+
+// TryGPU finds nothing either.
+func (*Docker) TryGPU(context.Context, string) Finding { return Finding{} }

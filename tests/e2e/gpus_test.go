@@ -1,9 +1,11 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -141,4 +143,87 @@ func TestAGPUThatVanishedIsTheHostsFault(t *testing.T) {
 	assert.Equal(t, "succeeded", again.State, again.Reason)
 	require.Zero(t, c.Stop())
 	c.Sound(invariants.World{Swept: invariants.Later})
+}
+
+// says runs a command of a host's agent and gives its status and what it printed.
+func (c *Cluster) says(name string, args ...string) (int, string) {
+	c.t.Helper()
+	cmd := c.command("peergpu-agent", args...)
+	cmd.Env = append(cmd.Env, "PEERGPU_AGENT_HOME="+filepath.Join(c.dir, name), c.driverPath(name))
+	cmd.Stdout, cmd.Stderr = nil, nil
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		require.NoError(c.t, err)
+	}
+	return cmd.ProcessState.ExitCode(), string(out)
+}
+
+// toolkit has a host's machine have a version of NVIDIA's toolkit; empty: none.
+func (c *Cluster) toolkit(name, version string) {
+	c.t.Helper()
+	path := filepath.Join(c.dir, name+"-bin", "nvidia-ctk")
+	if version == "" {
+		require.NoError(c.t, os.RemoveAll(path))
+		return
+	}
+	script := "#!/bin/sh\necho NVIDIA Container Toolkit CLI version " + version + "\n"
+	require.NoError(c.t, os.WriteFile(path, []byte(script), 0o755))
+}
+
+func TestDoctorExaminesTheEngineAndRunRefusesWhatIsUnsafe(t *testing.T) {
+	t.Parallel()
+	engine := ownEngine(t)
+	gpu := "GPU-cccccccc-0000-4000-8000-000000000001"
+	require.NoError(t, engine.HasGPUs(gpu))
+	c, u := market(t, Profile{}, patient)
+	c.gpuHost(u, engine, "box", gpu)
+	c.KillAgent("box")
+	c.toolkit("box", "1.17.8")
+	code, said := c.says("box", "doctor")
+	assert.Zero(t, code, said)
+	for _, line := range []string{"ok    engine    Docker ", "ok    limits ", "ok    images ", "ok    toolkit   NVIDIA Container Toolkit 1.17.8", "ok    gpu       containers get " + gpu, "ok    sandbox   docker"} {
+		assert.Contains(t, said, line)
+	}
+
+	c.toolkit("box", "")
+	code, said = c.says("box", "doctor")
+	assert.Zero(t, code, said)
+	assert.Contains(t, said, "warn  toolkit ")
+
+	require.NoError(t, engine.HasGPUs())
+	code, said = c.says("box", "doctor")
+	assert.Equal(t, 1, code, said)
+	assert.Contains(t, said, "FAIL  gpu       no container starts with "+gpu)
+	assert.Contains(t, said, "unknown device")
+	require.NoError(t, engine.HasGPUs(gpu))
+
+	c.toolkit("box", "1.16.2")
+	code, said = c.says("box", "doctor")
+	assert.Equal(t, 1, code, said)
+	assert.Contains(t, said, "FAIL  toolkit ")
+	code, said = c.says("box", "run")
+	assert.Equal(t, 1, code, said)
+	assert.Contains(t, said, "not safe")
+	assert.Contains(t, said, "CVE-2025-23266")
+	assert.Contains(t, said, "→ install nvidia-container-toolkit")
+	c.toolkit("box", "1.18.0")
+
+	file := filepath.Join(c.dir, "box", "agent.yaml")
+	settings, err := os.ReadFile(file)
+	require.NoError(t, err)
+	change := func(from, to string) {
+		t.Helper()
+		require.Contains(t, string(settings), from)
+		require.NoError(t, os.WriteFile(file, []byte(strings.Replace(string(settings), from, to, 1)), 0o600))
+	}
+	change("docker: {", "docker: {runtime: runsc, ")
+	code, said = c.says("box", "doctor")
+	assert.Equal(t, 1, code, said)
+	assert.Contains(t, said, `FAIL  runtime   the engine has no runtime "runsc"; it has `)
+	change(engine.Host(), "unix:///nowhere/docker.sock")
+	code, said = c.says("box", "doctor")
+	assert.Equal(t, 1, code, said)
+	assert.Contains(t, said, "FAIL  sandbox ")
+	assert.Contains(t, said, "systemctl start docker")
 }
