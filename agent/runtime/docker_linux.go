@@ -39,6 +39,7 @@ const (
 const (
 	engineAnswers = 30 * time.Second
 	engineStarts  = 2 * time.Minute // a container: drivers and hooks load
+	engineRemoves = 10 * time.Second // then it is tried again while others go on
 	engineRetry   = time.Second
 	pullIdle      = 2 * time.Minute
 )

@@ -367,9 +367,12 @@ func (r *dockerRun) Cleanup() error {
 		}
 		r.mu.Unlock()
 		if r.feed != nil {
+			// It ends by itself, also where the engine does not get to removing it. An entry
+			// of an older agent knows the first alone.
 			r.feed.order(entry.Kill)
+			r.feed.order(entry.Over)
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), engineAnswers)
+		ctx, cancel := context.WithTimeout(context.Background(), engineRemoves)
 		if err := r.d.remove(ctx, r.id); err != nil {
 			errs = append(errs, err)
 			r.d.removeLater(r.id)

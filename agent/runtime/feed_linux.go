@@ -157,7 +157,7 @@ func (f *feed) take(c net.Conn, frame entry.Frame) error {
 			f.end = &e
 			close(f.ended)
 		}
-	case entry.Hello, entry.Resume, entry.Ack, entry.Term, entry.Kill:
+	case entry.Hello, entry.Resume, entry.Ack, entry.Term, entry.Kill, entry.Over:
 		return fmt.Errorf("an entry does not say %q", frame.Kind)
 	}
 	return nil

@@ -1,10 +1,20 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
+	"io"
+	"log"
 	"maps"
+	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -170,4 +180,69 @@ func TestAContainerOutlivesItsEngine(t *testing.T) {
 	assert.Equal(t, printed, u.log(id))
 	next := u.Await(c.Submit(u, []string{"echo", "well"}, map[string]any{}), job.over)
 	assert.Equal(t, "succeeded", next.State, "the host goes on")
+}
+
+// hanging stands before an engine and can hang on removals until it is released.
+func hanging(t *testing.T, engine string) (host string, hang, release func()) {
+	t.Helper()
+	socket := strings.TrimPrefix(engine, "unix://")
+	released := make(chan struct{})
+	var hangs atomic.Bool
+	to, err := url.Parse("http://docker")
+	require.NoError(t, err)
+	proxy := httputil.NewSingleHostReverseProxy(to)
+	proxy.FlushInterval = -1
+	proxy.ErrorLog = log.New(io.Discard, "", 0) // who gives up is expected to
+	proxy.Transport = &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	}}
+	path := filepath.Join(testkit.Dir(t), "docker.sock")
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", path)
+	require.NoError(t, err)
+	server := &httptest.Server{Listener: l, Config: &http.Server{
+		ReadHeaderTimeout: patience,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodDelete && hangs.Load() {
+				select {
+				case <-released:
+				case <-r.Context().Done():
+					return
+				}
+			}
+			proxy.ServeHTTP(w, r)
+		}),
+	}}
+	server.Start()
+	release = sync.OnceFunc(func() { close(released) })
+	t.Cleanup(func() {
+		release()
+		server.CloseClientConnections()
+		server.Close()
+	})
+	return "unix://" + path, func() { hangs.Store(true) }, release
+}
+
+func TestAnEngineThatHangsOnARemovalHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
+	engine := ownEngine(t)
+	host, hang, release := hanging(t, engine.Host())
+	c, u := inContainers(t, host, engine.Image)
+	hang()
+	for range 2 {
+		j := u.Await(c.Submit(u, []string{"echo", "well"}, oneGPU()), job.over)
+		assert.Equal(t, "succeeded", j.State, j.Reason)
+		assert.Equal(t, 1, j.Attempt)
+	}
+	left := func(more ...string) int {
+		ids, err := engine.Containers(t.Context(), more...)
+		require.NoError(t, err)
+		return len(ids)
+	}
+	assert.Equal(t, 2, left(), "nobody could remove them")
+	require.Eventually(t, func() bool { return left("--filter", "status=running") == 0 }, patience, interval, "they end by themselves")
+	release()
+	require.Eventually(t, func() bool { return left() == 0 }, patience, interval)
+	assert.True(t, u.online("box"))
+	require.Zero(t, c.Stop())
+	c.Sound(invariants.World{Swept: invariants.Later})
 }

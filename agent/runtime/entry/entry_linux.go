@@ -110,6 +110,8 @@ func (p *program) talk() error {
 			return err
 		}
 		switch f.Kind {
+		case Over:
+			os.Exit(0)
 		case Ack:
 			p.ack(f.Offset)
 		case Term:

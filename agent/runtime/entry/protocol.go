@@ -66,6 +66,7 @@ const (
 	Ack    Kind = 'a' // agent → entry, the bytes before Offset are safe
 	Term   Kind = 't' // agent → entry, SIGTERM for every process of the job
 	Kill   Kind = 'k' // agent → entry, SIGKILL for every process of the job
+	Over   Kind = 'x' // agent → entry, nothing more is wanted: the entry ends, and with it the container
 )
 
 // Frame is one message.

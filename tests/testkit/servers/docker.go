@@ -200,14 +200,19 @@ func (d *Docker) Kill(ctx context.Context) error {
 // Start starts an engine that was killed, with everything that it had.
 func (d *Docker) Start(ctx context.Context) error { return d.launch(ctx) }
 
+// Containers are the ids of all that it has, of those that have ended too, unless there
+// are more arguments for docker ps.
+func (d *Docker) Containers(ctx context.Context, more ...string) ([]string, error) {
+	ids, err := d.command(ctx, nil, append([]string{"ps", "-aq"}, more...)...).Output()
+	return strings.Fields(string(ids)), err
+}
+
 // Stop ends the engine and its containers, and removes its data.
 func (d *Docker) Stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	if ids, err := d.command(ctx, nil, "ps", "-aq").Output(); err == nil {
-		if left := strings.Fields(string(ids)); len(left) > 0 {
-			_ = d.command(ctx, nil, append([]string{"rm", "-f"}, left...)...).Run() // else the folder tells
-		}
+	if left, err := d.Containers(ctx); err == nil && len(left) > 0 {
+		_ = d.command(ctx, nil, append([]string{"rm", "-f"}, left...)...).Run() // else the folder tells
 	}
 	err := d.stop(syscall.SIGTERM, 30*time.Second)
 	unmountBelow(d.dir) // an engine that was killed leaves some
