@@ -11,6 +11,10 @@ PKG      ?= ./...
 ARGS     ?=
 # How long each fuzz target runs.
 FUZZTIME ?= 30s
+# TAGS=nvml makes an agent that asks NVIDIA's library itself; it takes a C compiler.
+TAGS     ?=
+# The header of that library marks what it has deprecated, all of it, each time.
+NVML := CGO_CFLAGS="-O2 -g -Wno-deprecated-declarations" $(GO)
 
 # The flags of build, vet and test are the same on purpose (none): another
 # -race, -trimpath or CGO_ENABLED compiles every dependency again.
@@ -38,7 +42,7 @@ run: build ## start the whole marketplace on this machine and run an example job
 .PHONY: build
 build: needs-go pages ## compile the server, with the web app, and the agent into ./bin
 	@$(GO) build -v -o bin/peergpu . 2>&1 | $(progress)
-	@$(GO) build -v -o bin/peergpu-agent ./agent 2>&1 | $(progress)
+	@$(if $(findstring nvml,$(TAGS)),$(NVML),$(GO)) build -v -tags '$(TAGS)' -o bin/peergpu-agent ./agent 2>&1 | $(progress)
 	@CGO_ENABLED=0 $(GO) build -v -trimpath -ldflags="-s -w" -o bin/peergpu-entry ./agent/entry 2>&1 | $(progress)
 
 .PHONY: dev
@@ -112,6 +116,7 @@ lint: needs-go $(GOLANGCI) vuln web-lint ## formatting, go vet, golangci-lint, k
 	@unformatted=$$(git ls-files -co --exclude-standard -- '*.go' | xargs gofmt -l); \
 		test -z "$$unformatted" || { echo "not formatted by gofmt: $$unformatted"; exit 1; }
 	@$(GO) vet ./...
+	@! command -v gcc > /dev/null || $(NVML) vet -tags nvml ./agent ./agent/gpu/nvml
 	@$(GOLANGCI) run ./...
 
 # The database of vulnerabilities is on the network, and a machine without it

@@ -6,6 +6,7 @@ ignore ./web/node_modules
 
 require (
 	code.dny.dev/ssrf v0.3.0
+	github.com/NVIDIA/go-nvml v0.13.4-1
 	github.com/Shopify/toxiproxy/v2 v2.5.0
 	github.com/ThreeDotsLabs/watermill v1.5.1
 	github.com/alecthomas/kong v1.17.0

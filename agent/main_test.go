@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -354,4 +355,19 @@ func TestAMisspeltVariableIsNotTakenSilently(t *testing.T) {
 	assert.Contains(t, stderr, "PEERGPU_ENROLMENT_TOKEN: there is no such variable: did you mean PEERGPU_ENROLLMENT_TOKEN?")
 	assert.NotContains(t, stderr, "secret")
 	assert.NotContains(t, stderr, "LISTEN")
+}
+
+// The tag is not that of the other tests: the library's binding takes a C compiler.
+func TestTheAgentThatAsksTheDriversLibrary(t *testing.T) {
+	t.Parallel()
+	testkit.Need(t, servers.CCompiler)
+	for _, args := range [][]string{
+		{"test", "-tags", "nvml", "./gpu/nvml"},
+		{"build", "-tags", "nvml", "-o", filepath.Join(t.TempDir(), "peergpu-agent"), "."},
+	} {
+		cmd := exec.CommandContext(t.Context(), "go", args...)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=1", "CGO_CFLAGS=-O2 -g -Wno-deprecated-declarations")
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, "%s", out)
+	}
 }

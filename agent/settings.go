@@ -185,7 +185,7 @@ func parseGPUs(spec, home string) (daemon.GPUs, error) {
 	simulated := gpu.Simulated{Now: daemon.SystemClock{}.Now}
 	switch spec {
 	case "auto", "":
-		return gpu.SMI{}, nil
+		return automatic(), nil
 	case "none":
 		return simulated, nil
 	}

@@ -14,7 +14,8 @@
 # The folder has the same path inside and outside: the engine binds jobs' folders by the path
 # that the agent tells it.
 ARG GO_IMAGE=golang:1.26-bookworm
-# What the NVIDIA toolkit puts into the container (nvidia-smi and its libraries) needs a libc.
+# What the NVIDIA toolkit puts into the container (the driver's library and nvidia-smi) needs a
+# libc, at least as new as that of GO_IMAGE.
 ARG BASE_IMAGE=debian:12-slim
 
 FROM ${GO_IMAGE} AS build
@@ -22,7 +23,7 @@ WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
-RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags="-s -w" -o /out/peergpu-agent ./agent \
+RUN CGO_CFLAGS="-O2 -Wno-deprecated-declarations" go build -tags nvml -trimpath -buildvcs=false -ldflags="-s -w" -o /out/peergpu-agent ./agent \
     && CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags="-s -w" -o /out/peergpu-entry ./agent/entry
 
 FROM ${BASE_IMAGE}

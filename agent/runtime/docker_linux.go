@@ -38,7 +38,7 @@ const (
 // How long the engine may take for an answer. It hangs at times, and a host has to go on.
 const (
 	engineAnswers = 30 * time.Second
-	engineStarts  = 2 * time.Minute // a container: drivers and hooks load
+	engineStarts  = 2 * time.Minute  // a container: drivers and hooks load
 	engineRemoves = 10 * time.Second // then it is tried again while others go on
 	engineRetry   = time.Second
 	pullIdle      = 2 * time.Minute

@@ -38,12 +38,13 @@ var (
 	DockerEngine  = Need{Name: "docker", Packages: []string{"docker.io", "iptables", "iproute2", "busybox-static"}, Probe: probeDocker}
 	ImageRegistry = Need{Name: "registry", Packages: []string{"docker-registry"}, Probe: probeRegistry}
 	S3Server      = Need{Name: "s3", By: "make s3", Probe: probeS3}
+	CCompiler     = Need{Name: "gcc", Packages: []string{"gcc", "libc6-dev"}, Probe: func(ctx context.Context) error { return try(ctx, "gcc", "--version") }}
 	WebApp        = Need{Name: "webapp", By: "make web (with Node.js 20.19 or newer)", Probe: probeWebApp}
 )
 
 // All returns every need, in the order in which the runner reports them.
 func All() []Need {
-	return []Need{PostgreSQL, RedisServer, Bubblewrap, Python, DockerEngine, ImageRegistry, S3Server, Chromium, WebApp}
+	return []Need{PostgreSQL, RedisServer, Bubblewrap, Python, DockerEngine, ImageRegistry, S3Server, CCompiler, Chromium, WebApp}
 }
 
 // Required reports whether tests that lack the need have to fail instead of
