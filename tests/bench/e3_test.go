@@ -129,10 +129,12 @@ func e3floor(b *testing.B, n int) (each, busy float64) {
 	before, err := e2e.Memory(s.process.Pid, "VmRSS")
 	require.NoError(b, err)
 	var group sync.WaitGroup
+	var conns []*websocket.Conn
 	stop := make(chan struct{})
 	text := []byte(`{"v":1,"type":"heartbeat","gpus":[],"seq":1,"pad":"` + strings.Repeat("x", 20) + `"}`)
 	for range n {
 		conn := s.dial(b, "/idle")
+		conns = append(conns, conn)
 		group.Go(func() {
 			timer := time.NewTimer(rand.N(beat))
 			defer timer.Stop()
@@ -154,5 +156,8 @@ func e3floor(b *testing.B, n int) (each, busy float64) {
 	require.NoError(b, err)
 	close(stop)
 	group.Wait()
+	for _, conn := range conns { // this process has so many more to open
+		assert.NoError(b, conn.Close())
+	}
 	return float64(after-before) / 1024 / float64(n), used.Seconds() / idleTime.Seconds()
 }
