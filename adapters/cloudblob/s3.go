@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -34,8 +35,11 @@ const (
 	largestS3 = 5 << 30
 	// longestS3 is how long a signature of version 4 may be good.
 	longestS3 = 7 * 24 * time.Hour
-	// answerS3 is how long an answer may take to begin, after everything was sent.
-	answerS3 = 30 * time.Second
+	// dialS3 and answerS3 are how long a connection may take, and after everything was sent
+	// the beginning of an answer. Each request is made at most triesS3 times.
+	dialS3   = 5 * time.Second
+	answerS3 = 10 * time.Second
+	triesS3  = 2
 	// defaultRegion is what servers other than Amazon's sign with, unless told.
 	defaultRegion = "us-east-1"
 )
@@ -82,7 +86,8 @@ func openS3(ctx context.Context, u *url.URL, options Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the parameters of the bucket: %w", err)
 	}
-	config.HTTPClient = awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+	config.RetryMaxAttempts = triesS3
+	config.HTTPClient = awshttp.NewBuildableClient().WithDialerOptions(func(d *net.Dialer) { d.Timeout = dialS3 }).WithTransportOptions(func(t *http.Transport) {
 		t.ResponseHeaderTimeout = answerS3
 		t.MaxIdleConnsPerHost = 64 // each archived log and each confirmed result asks
 	})

@@ -90,7 +90,7 @@ func (d *Docker) examineDisk() (Finding, bool) {
 	if syscall.Statfs(d.engine.DockerRootDir, &s) != nil {
 		return Finding{}, false
 	}
-	free := int64(s.Bavail) * s.Bsize //nolint:gosec // blocks of a disk
+	free := int64(s.Bavail) * s.Bsize
 	f := Finding{What: "images", Verdict: Good, Found: fmt.Sprintf("%d GiB free in %s", free>>30, d.engine.DockerRootDir)}
 	if free < littleImageDisk {
 		f.Verdict, f.Fix = Better, "free some (docker system prune): images with CUDA have 10 GiB and more"

@@ -104,7 +104,7 @@ func TestAnImageOfAHundredLayersIsPulledAndRuns(t *testing.T) {
 	rt := c.Open(t)
 	var last daemon.Progress
 	require.NoError(t, rt.Prepare(t.Context(), task, func(p daemon.Progress) { last = p }))
-	assert.Equal(t, "pulling", string(last.Phase))
+	assert.Equal(t, "pulling", last.Phase)
 	assert.Positive(t, last.Total)
 	assert.Equal(t, last.Total, last.Done)
 	run, err := rt.Start(t.Context(), task)

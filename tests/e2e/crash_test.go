@@ -28,6 +28,7 @@ type job struct {
 	CostMicros        int64     `json:"cost_micros"`
 	QueuedAt          time.Time `json:"queued_at"` // the latest time
 	Log               struct{ Bytes int64 }
+	Phase             struct{ Name string }
 }
 
 func TestTheServerKilledWhileAJobRunsLosesNothing(t *testing.T) {
