@@ -66,6 +66,7 @@ type storage struct {
 	Hosts       ports.Hosts
 	Enrollments ports.Enrollments
 	Presences   ports.Presences
+	Pins        ports.Pins
 	Jobs        ports.Jobs
 	Logs        ports.Logs
 	Artifacts   ports.Artifacts
@@ -90,6 +91,7 @@ type store interface {
 	Hosts() ports.Hosts
 	Enrollments() ports.Enrollments
 	Presences() ports.Presences
+	Pins() ports.Pins
 	Jobs() ports.Jobs
 	Logs() ports.Logs
 	Artifacts() ports.Artifacts
@@ -139,7 +141,7 @@ func makeFolder(database string) error {
 func storageOf(s store, db database) storage {
 	return storage{
 		Users: s.Users(), Sessions: s.Sessions(), APITokens: s.APITokens(), Hosts: s.Hosts(), Enrollments: s.Enrollments(),
-		Presences: s.Presences(), Jobs: s.Jobs(), Logs: s.Logs(), Artifacts: s.Artifacts(), Ledger: s.Ledger(), Earnings: s.Earnings(),
+		Presences: s.Presences(), Pins: s.Pins(), Jobs: s.Jobs(), Logs: s.Logs(), Artifacts: s.Artifacts(), Ledger: s.Ledger(), Earnings: s.Earnings(),
 		Outbox: s.Outbox(), Leader: s.Leader(), Database: db,
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"time"
 
@@ -58,6 +59,8 @@ type Config struct {
 
 	Registries []string `env:"PEERGPU_REGISTRIES" doc:"registries that container images may come from beside the well-known public ones, by commas: host or host:port, IP addresses too, with http:// before those without TLS; hosts call them, so name none that the jobs of strangers should not reach"`
 
+	Images map[string]string `env:"PEERGPU_IMAGES" envKeyValSeparator:"=" envDefault:"default=pytorch/pytorch:2.5.1-cuda12.4-cudnn9-runtime,python=python:3.12-slim,cuda=nvidia/cuda:12.4.1-runtime-ubuntu22.04" doc:"container images by short names that jobs may use, name=image by commas; default is what a job runs in that names none, on hosts with containers. Each is pinned to its digest when it is first needed and stays that until it is another tag here; none when it is set and empty"`
+
 	OrphanAge time.Duration `env:"PEERGPU_ORPHAN_AGE" envDefault:"12h" doc:"age at which files that no job needs are removed, such as an upload that came too late; at the latest a quarter of it later they are gone; 10m to 720h"`
 
 	LoginsPerMinute int `env:"PEERGPU_LOGINS_PER_MINUTE" envDefault:"5" doc:"sign-in tries per account and address; 0: no limit"`
@@ -86,6 +89,8 @@ type Config struct {
 
 	BlobKey string `env:"PEERGPU_BLOB_KEY,unset" doc:"secret: 32 bytes in base64, signs links to files; as above"`
 }
+
+var imageName = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 
 // ReadConfig reads the configuration from the environment and checks it whole, so that
 // every mistake is told at once.
@@ -162,6 +167,12 @@ func (c Config) Complete() (Config, error) {
 	add(c.LeaseTTL < 300*time.Millisecond || c.LeaseTTL > 10*time.Minute, "PEERGPU_LEASE_TTL: between 300ms and 10m")
 	c.images, err = registries.New(c.Registries...)
 	add(err != nil, "PEERGPU_REGISTRIES: %w", err)
+	for name, image := range c.Images {
+		add(!imageName.MatchString(name), "PEERGPU_IMAGES: %q is no short name: lower-case letters, digits and dashes", name)
+		if err := c.images.Check(image); err != nil {
+			add(true, "PEERGPU_IMAGES: %s=%s: %w", name, image, err)
+		}
+	}
 	add(c.OrphanAge < 10*time.Minute || c.OrphanAge > 720*time.Hour, "PEERGPU_ORPHAN_AGE: between 10m and 720h")
 	for name, v := range map[string]int64{
 		"PEERGPU_LOG_BYTES": c.LogBytes, "PEERGPU_BUNDLE_BYTES": c.BundleBytes, "PEERGPU_ARTIFACT_BYTES": c.ArtifactBytes,
@@ -238,7 +249,7 @@ func (c Config) jobs() jobs.Settings {
 	return jobs.Settings{
 		Currency: c.Currency, LeaseTTL: c.LeaseTTL, ReassignAfter: leasesToAssign * c.LeaseTTL, UploadTTL: uploadTTL, OrphanAge: c.OrphanAge,
 		LogBytes: c.LogBytes, BundleBytes: c.BundleBytes, ArtifactBytes: c.ArtifactBytes, ArtifactFiles: c.ArtifactFiles, PIDs: c.JobPIDs,
-		CheckImage: c.images.Check,
+		CheckImage: c.images.Check, Named: c.Images,
 	}
 }
 

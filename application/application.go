@@ -100,6 +100,7 @@ type jobsDeps struct {
 	Channels  ports.Channels
 	Live      ports.Live
 	Images    ports.Images
+	Pins      ports.Pins
 	Vault     ports.Vault
 	Users     ports.Users
 	Bus       ports.Bus
@@ -110,7 +111,7 @@ type jobsDeps struct {
 func newJobs(d jobsDeps) *jobs.Service {
 	s := jobs.New(jobs.Deps{
 		Clock: d.Clock, IDs: d.IDs, Jobs: d.Jobs, Logs: d.Logs, Artifacts: d.Artifacts,
-		Blobs: d.Blobs, BlobIndex: d.BlobIndex, Bundles: d.Bundles, Offers: d.Offers, Funds: d.Funds, Channels: d.Channels, Live: d.Live, Images: d.Images, Vault: d.Vault, Users: d.Users, Log: d.Log,
+		Blobs: d.Blobs, BlobIndex: d.BlobIndex, Bundles: d.Bundles, Offers: d.Offers, Funds: d.Funds, Channels: d.Channels, Live: d.Live, Images: d.Images, Pins: d.Pins, Vault: d.Vault, Users: d.Users, Log: d.Log,
 	}, d.Settings)
 	s.Subscribe(d.Bus)
 	return s

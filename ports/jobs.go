@@ -147,6 +147,15 @@ type Images interface {
 	Resolve(ctx context.Context, image string) (jobs.PinnedImage, error)
 }
 
+// Pins remembers what images of the installation's own choice are, so that all jobs have
+// the same, from all replicas, whatever is pushed under their tags.
+type Pins interface {
+	// Pinned gives what an image was pinned to; one that was not is NotFound.
+	Pinned(ctx context.Context, image string) (jobs.PinnedImage, error)
+	// Pin notes what an image is, unless that was noted before, and gives what is noted.
+	Pin(ctx context.Context, image string, p jobs.PinnedImage) (jobs.PinnedImage, error)
+}
+
 // Funds is money as jobs sees it.
 type Funds interface {
 	// Hold sets the amount aside for the job and gives what is held. Too little credit is

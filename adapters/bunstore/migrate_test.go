@@ -112,8 +112,8 @@ func TestVersionsThatWereGivenTwiceAreNumberedAnew(t *testing.T) {
 			first, other := addJob(t, s), addJob(t, s)
 			old, err := s.Jobs().Get(t.Context(), first, domain.ID{})
 			require.NoError(t, err)
-			require.NoError(t, exec(t, s, "DROP INDEX jobs_version"))
-			require.NoError(t, exec(t, s, "DELETE FROM goose_db_version WHERE version_id = 8"))
+			require.NoError(t, exec(t, s, "DROP INDEX jobs_version; DROP TABLE image_pins"))
+			require.NoError(t, exec(t, s, "DELETE FROM goose_db_version WHERE version_id >= 8"))
 			versions := []domain.ID{first}
 			for range 3 {
 				j, err := jobs.New(jobs.Draft{ID: count.New(), Renter: old.Renter, Spec: old.Spec, Currency: "EUR", Rerun: &old, RunVersion: 2}, count.Now())

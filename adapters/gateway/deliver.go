@@ -200,8 +200,8 @@ func (s *session) manifest(o jobs.Order) *wire.ManifestClaims {
 	if spec.Source.Kind == domainjobs.SourceImage {
 		m.Kind = "image"
 	}
-	if spec.Pinned.Digest != "" {
-		m.Image = &wire.ManifestImage{Ref: spec.Pinned.Ref, Digest: spec.Pinned.Digest, Platform: "linux"}
+	if o.Image.Digest != "" {
+		m.Image = &wire.ManifestImage{Ref: o.Image.Ref, Digest: o.Image.Digest, Platform: "linux"}
 	}
 	if o.Bundle != nil {
 		m.Kind = "bundle"

@@ -41,6 +41,7 @@ type Store struct {
 	tokens      map[domain.ID]identity.APIToken
 	enrollments map[domain.ID]hosts.Enrollment
 	presences   map[domain.ID]*presence
+	pinned      map[string]jobs.PinnedImage
 	logs        map[attempt][]byte
 	artifacts   map[domain.ID]ports.Artifact
 	posted      map[string]billing.Transaction // by key
@@ -56,7 +57,7 @@ func New(o Options) *Store {
 		Options: o, leader: NewLeader(), wake: make(chan struct{}, 1),
 		changed: map[domain.ID]time.Time{}, devices: map[domain.ID]domain.ID{},
 		sessions: map[domain.ID]identity.Session{}, tokens: map[domain.ID]identity.APIToken{},
-		enrollments: map[domain.ID]hosts.Enrollment{}, presences: map[domain.ID]*presence{},
+		enrollments: map[domain.ID]hosts.Enrollment{}, presences: map[domain.ID]*presence{}, pinned: map[string]jobs.PinnedImage{},
 		logs: map[attempt][]byte{}, artifacts: map[domain.ID]ports.Artifact{},
 		posted: map[string]billing.Transaction{}, balances: map[pair]domain.Micros{}, timelines: map[domain.ID][]int{},
 	}

@@ -16,6 +16,7 @@ type Order struct {
 	Cancel  bool // stop it; the fields below are empty
 	Env     []EnvValue
 	Bundle  *ports.SignedRequest // where the ZIP is fetched; nil without one
+	Image   jobs.PinnedImage     // what it runs in; the zero value leaves that to the host
 	Limits  OrderLimits
 }
 
@@ -91,7 +92,7 @@ func (s *Service) held(ctx context.Context, host domain.ID) ([]jobs.Snapshot, er
 }
 
 func (s *Service) order(ctx context.Context, j jobs.Snapshot, a jobs.Attempt) (Order, error) {
-	o := Order{Job: j, Attempt: a, Limits: s.limits(j, a)}
+	o := Order{Job: j, Attempt: a, Limits: s.limits(j, a), Image: s.image(ctx, j, a)}
 	var err error
 	if o.Env, err = s.unseal(j); err != nil {
 		return o, err

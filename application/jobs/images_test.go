@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/peergpu/peergpu/application/jobs"
 	"github.com/peergpu/peergpu/domain"
 	domainjobs "github.com/peergpu/peergpu/domain/jobs"
 	"github.com/peergpu/peergpu/tests/testkit/market"
@@ -64,5 +65,34 @@ func TestAnImageIsPinnedWhenItIsNamed(t *testing.T) {
 			assert.Equal(t, pointer+" image_not_found", refused.Fields[0].Pointer+" "+refused.Fields[0].Code)
 		}
 		assert.Equal(t, 3*s.Job.Hold, m.Balance(ada).Held, "what is refused holds nothing")
+	})
+}
+
+func TestAnImageOfTheOperatorsIsPinnedOnceForAll(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := market.Open(t, market.Options{Jobs: func(s *jobs.Settings) { s.Named = map[string]string{"python": "ghcr.io/op/python:3"} }})
+		ada, bob := m.Person("ada", 100*market.Dollar), m.Person("bob", 100*market.Dollar)
+		spec := patient()
+		spec.Image = "python"
+		_, err := m.Jobs.Submit(t.Context(), ada, submission(spec))
+		require.Equal(t, "invalid_job", domain.CodeOf(err), "it does not exist yet, and that is not remembered")
+		first := m.Images.Push("ghcr.io/op/python:3", []byte("first"))
+		want := domainjobs.PinnedImage{Ref: "ghcr.io/op/python:3", Digest: first}
+		s, err := m.Jobs.Submit(t.Context(), ada, submission(spec))
+		require.NoError(t, err)
+		assert.Equal(t, want, s.Job.Spec.Pinned)
+		assert.Equal(t, "python", s.Job.Spec.Image, "what it says is what it said")
+		second := m.Images.Push("ghcr.io/op/python:3", []byte("second"))
+		s, err = m.Jobs.Submit(t.Context(), bob, submission(spec))
+		require.NoError(t, err)
+		assert.Equal(t, want, s.Job.Spec.Pinned)
+		m.Restart()
+		s, err = m.Jobs.Submit(t.Context(), ada, submission(spec))
+		require.NoError(t, err)
+		assert.Equal(t, want, s.Job.Spec.Pinned, "nor does another process see it otherwise")
+		spec.Image = "ghcr.io/op/python:3"
+		s, err = m.Jobs.Submit(t.Context(), ada, submission(spec))
+		require.NoError(t, err)
+		assert.Equal(t, second, s.Job.Spec.Pinned.Digest, "by its reference it is what it is now")
 	})
 }

@@ -27,6 +27,10 @@ type Settings struct {
 	ArtifactFiles int           // of one attempt
 	BundleBytes   int64         // of a ZIP
 	PIDs          int           // processes and threads of one job
+	// Named are images of the operator's choice by short names, which jobs may give for a
+	// reference. The one of DefaultImage is what jobs run in that name none, on hosts with
+	// containers.
+	Named map[string]string
 	// CheckImage refuses, as Invalid, an image that hosts are not to fetch.
 	CheckImage func(image string) error
 }
@@ -46,6 +50,7 @@ type Deps struct {
 	Channels  ports.Channels
 	Live      ports.Live
 	Images    ports.Images
+	Pins      ports.Pins
 	Vault     ports.Vault
 	Users     ports.Users
 	Log       *slog.Logger
@@ -63,6 +68,7 @@ type Service struct {
 	jumped   time.Time // when the clock was set last; the sweep's alone
 	steady   time.Time // since when storage has answered without a break; the sweep's alone
 	handles  sync.Map  // account → its handle, which never changes
+	chosen   chosen
 	counters counters
 }
 

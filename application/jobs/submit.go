@@ -146,7 +146,8 @@ func (s *Service) check(spec jobs.Spec) error {
 	}
 	for _, at := range [][2]string{{"/source/image", spec.Source.Image}, {"/image", spec.Image}} {
 		var refused *domain.Error
-		if at[1] != "" && errors.As(s.settings.CheckImage(at[1]), &refused) {
+		image, _ := s.reference(at[1])
+		if image != "" && errors.As(s.settings.CheckImage(image), &refused) {
 			wrong.Add(at[0], refused.Code, refused.Detail)
 		}
 	}
@@ -165,7 +166,7 @@ func (s *Service) pin(ctx context.Context, spec *jobs.Spec, rerun *jobs.Snapshot
 		spec.Pinned = rerun.Spec.Pinned
 		return nil
 	}
-	pinned, err := s.Images.Resolve(ctx, named)
+	pinned, err := s.resolve(ctx, named)
 	var refused *domain.Error
 	if errors.As(err, &refused) && refused.Kind == domain.KindInvalid {
 		var wrong domain.Problems

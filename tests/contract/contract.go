@@ -29,6 +29,7 @@ type Storage interface {
 	Hosts() ports.Hosts
 	Enrollments() ports.Enrollments
 	Presences() ports.Presences
+	Pins() ports.Pins
 	Jobs() ports.Jobs
 	Logs() ports.Logs
 	Artifacts() ports.Artifacts

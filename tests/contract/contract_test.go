@@ -40,7 +40,7 @@ func TestStorage(t *testing.T) {
 	t.Parallel()
 	for suite, run := range map[string]func(*testing.T, func(*testing.T) Storage){
 		"Users": Users, "Sessions": Sessions, "APITokens": APITokens,
-		"Hosts": Hosts, "Enrollments": Enrollments, "Presences": Presences,
+		"Hosts": Hosts, "Enrollments": Enrollments, "Presences": Presences, "Pins": Pins,
 		"Jobs": Jobs, "Logs": Logs, "Artifacts": Artifacts, "Ledger": Ledger, "Earnings": Earnings, "Outbox": Outbox,
 	} {
 		for adapter, open := range storages {

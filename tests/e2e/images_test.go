@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"testing"
 
@@ -70,6 +71,41 @@ func TestImageJobsRunWhatTheRegistryHasByDigest(t *testing.T) {
 		assert.Equal(t, http.StatusUnprocessableEntity, status, "%s", body)
 		assert.Contains(t, string(body), what)
 	}
+	require.Zero(t, c.Stop())
+	c.Sound(invariants.World{Swept: invariants.Later})
+}
+
+// Nobody has chosen an image but the operator.
+func TestJobsThatNameNoImageRunInTheOperators(t *testing.T) {
+	t.Parallel()
+	host, base := testkit.Docker(t)
+	registry := testkit.Registry(t, host)
+	standard, other := registry.Host+"/op/standard:1", registry.Host+"/op/other:1"
+	testkit.Push(t, host, base, standard, "ENV IMAGE=standard")
+	testkit.Push(t, host, base, other, "ENV IMAGE=other")
+	c, u := market(t, Profile{}, patient, "PEERGPU_REGISTRIES=http://"+registry.Host, "PEERGPU_IMAGES=default="+standard+",other="+other)
+	c.Agent(u, "box", "docker", 2, fmt.Sprintf("docker: {host: %q}", host))
+	run := func(more map[string]any) string {
+		draft := map[string]any{
+			"command": []string{"sh", "-c", "echo $IMAGE"}, "limits": map[string]any{"max_runtime_s": 60, "max_cost_micros": 1_000_000},
+		}
+		maps.Copy(draft, more)
+		var submitted struct{ ID string }
+		u.Call(http.MethodPost, "/api/jobs", draft, &submitted)
+		j := u.Await(submitted.ID, job.over)
+		require.Equal(t, "succeeded", j.State, j.Reason)
+		return u.log(submitted.ID)
+	}
+	assert.Equal(t, "standard\n", run(nil))
+	assert.Equal(t, "other\n", run(map[string]any{"image": "other"}))
+	testkit.Push(t, host, base, standard, "ENV IMAGE=pushed-again")
+	assert.Equal(t, "standard\n", run(nil), "it stays what it was")
+	require.Zero(t, c.Stop())
+	c.Start()
+	assert.Equal(t, "standard\n", run(nil))
+	c.Agent(u, "sandbox", "process", 1, plain()...)
+	c.KillAgent("box")
+	assert.Equal(t, "\n", run(nil), "a host without containers needs none")
 	require.Zero(t, c.Stop())
 	c.Sound(invariants.World{Swept: invariants.Later})
 }

@@ -117,7 +117,7 @@ func newCluster(t testing.TB, bin string, p Profile, env ...string) *Cluster {
 	c.env = append([]string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + c.dir, "PEERGPU_LISTEN=" + address, "PEERGPU_DATA=" + c.data(),
 		"PEERGPU_LEASE_TTL=2s", "PEERGPU_LOG_LEVEL=warn", "PEERGPU_SIGN_UPS_PER_HOUR=0", "PEERGPU_LOGINS_PER_MINUTE=0",
-		"PEERGPU_REQUESTS_PER_MINUTE=0", "PEERGPU_JOBS_PER_MINUTE=0", "PEERGPU_CONNECTS_PER_MINUTE=0",
+		"PEERGPU_REQUESTS_PER_MINUTE=0", "PEERGPU_JOBS_PER_MINUTE=0", "PEERGPU_CONNECTS_PER_MINUTE=0", "PEERGPU_IMAGES=",
 	}, append(p.env(), env...)...)
 	for _, name := range []string{"TOKEN", "MANIFEST", "VAULT", "BLOB"} {
 		key := make([]byte, 32)

@@ -158,7 +158,7 @@ func (m *Market) begin() {
 		Clock: m.Clock, IDs: ids, Jobs: m.Store.Jobs(), Logs: m.Store.Logs(), Artifacts: m.Store.Artifacts(),
 		Blobs: m.Blobs, BlobIndex: m.Blobs,
 		Bundles: bridge.Bundles{Blobs: m.Blobs, Limits: bundle.DefaultLimits()}, Offers: bridge.Offers{Hosts: m.Hosts},
-		Funds: bridge.Funds{Service: m.Billing}, Channels: m.Channels, Live: m.Live, Vault: vault, Images: &m.Images,
+		Funds: bridge.Funds{Service: m.Billing}, Channels: m.Channels, Live: m.Live, Vault: vault, Images: &m.Images, Pins: m.Store.Pins(),
 		Users: m.Store.Users(), Log: log,
 	}
 	call(m.options.JobDeps, &deps)
