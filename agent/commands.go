@@ -139,6 +139,7 @@ func (c *runCommand) Run(p *program) error {
 	if c.GPUs != "" {
 		s.GPUs = c.GPUs
 	}
+	s = s.chosen(p.ctx)
 	log, err := p.logger(s.LogLevel)
 	if err != nil {
 		return err
@@ -181,7 +182,7 @@ func (c *runCommand) Run(p *program) error {
 	if err != nil {
 		return errors.Join(err, closeRuntime())
 	}
-	log.Info("starting", "host", d.HostID(), "server", s.Server, "version", versionName())
+	log.Info("starting", "host", d.HostID(), "server", s.Server, "runtime", s.Runtime, "version", versionName())
 	err = d.Run(p.ctx)
 	if errors.Is(err, daemon.ErrRemoved) {
 		err = fmt.Errorf("%w: its owner took host %s away\nTo offer this machine again, get a token there (Hosts, Add a host):\n  peergpu-agent --home %s enroll --force --server %s --token pgpu_enr_…", err, d.HostID(), p.home, s.Server)

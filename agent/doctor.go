@@ -64,6 +64,7 @@ func (e *examination) line(verdict, what, found, fix string) {
 func (doctorCommand) Run(p *program) error {
 	e := &examination{p: p}
 	s, err := loadSettings(p.home)
+	s = s.chosen(p.ctx)
 	switch {
 	case errors.Is(err, daemon.ErrNotEnrolled):
 		e.fail("config", err, "peergpu-agent enroll --server URL --token pgpu_enr_…")

@@ -80,13 +80,14 @@ server: %s
 # one up, for trying things out.
 gpus: %q
 
-# docker runs jobs in containers, with GPUs; process runs them in a sandbox of this
-# machine (bubblewrap), without; simulated only acts.
-runtime: process
+# auto is docker where an engine answers, and process elsewhere. docker runs jobs in
+# containers, with GPUs; process runs them in a sandbox of this machine (bubblewrap),
+# without; simulated only acts.
+runtime: auto
 
 # docker:
 #   host: unix:///run/docker.sock   # the engine; DOCKER_HOST when it is left out
-#   image: python@sha256:…          # what jobs run in that name no image, by digest or image id
+#   image: python@sha256:…          # what jobs run in that name no image, where the marketplace has no default either; by digest or image id
 #   runtime: runsc                  # the engine's runtime; its default when it is left out
 
 # true: run the owner's own jobs alone, and let those use GPUs without a container.
@@ -113,7 +114,7 @@ policy:
 // loadSettings reads agent.yaml. A key that is not known is an error: a misspelt limit
 // would be none.
 func loadSettings(home string) (settings, error) {
-	s := settings{GPUs: "auto", Runtime: "process", LogLevel: "info"}
+	s := settings{GPUs: "auto", Runtime: "auto", LogLevel: "info"}
 	path := filepath.Join(home, settingsFile)
 	data, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -148,7 +149,7 @@ func (s settings) check(d *document) error {
 	}
 	_, err := transfer.NewServer(s.Server, "")
 	add(err != nil, "server", "%v", err)
-	oneOf("runtime", s.Runtime, "docker", "process", "simulated")
+	oneOf("runtime", s.Runtime, "auto", "docker", "process", "simulated")
 	add(s.Docker.Image != "" && !runtime.Pinned(s.Docker.Image), "docker.image", "%q is not pinned: write repository@sha256:… or the id of an image (docker images --digests --no-trunc tells both)", s.Docker.Image)
 	oneOf("log_level", s.LogLevel, "debug", "info", "warn", "error")
 	add(s.Unsandboxed && !s.Trusted, "unsandboxed", "it needs trusted: true, because without a sandbox only the owner's own jobs may run")
@@ -228,7 +229,19 @@ func safe(found []runtime.Finding) error {
 	return nil
 }
 
-// newRuntime makes the runtime that the file names, and says how to close it.
+// chosen is the runtime that auto means on this machine.
+func (s settings) chosen(ctx context.Context) settings {
+	if s.Runtime != "auto" {
+		return s
+	}
+	s.Runtime = "process"
+	if runtime.EngineAnswers(ctx, s.Docker.Host) {
+		s.Runtime = "docker"
+	}
+	return s
+}
+
+// newRuntime makes the runtime that was chosen, and says how to close it.
 func newRuntime(ctx context.Context, s settings, home string) (daemon.Runtime, func() error, error) {
 	if s.Runtime == "simulated" {
 		return runtime.NewSimulated(daemon.SystemClock{}.Now), func() error { return nil }, nil

@@ -38,6 +38,7 @@ const (
 // How long the engine may take for an answer. It hangs at times, and a host has to go on.
 const (
 	engineAnswers = 30 * time.Second
+	engineLooks   = 3 * time.Second
 	engineStarts  = 2 * time.Minute  // a container: drivers and hooks load
 	engineRemoves = 10 * time.Second // then it is tried again while others go on
 	engineRetry   = time.Second
@@ -93,6 +94,23 @@ func NewDocker(ctx context.Context, o DockerOptions) (*Docker, error) {
 		return nil, errors.Join(fmt.Errorf("docker runtime: %w", err), api.Close())
 	}
 	return d, nil
+}
+
+// EngineAnswers says whether there is an engine at a host, which is as in DockerOptions.
+func EngineAnswers(ctx context.Context, host string) bool {
+	options := []client.Opt{client.FromEnv, client.WithAPIVersionNegotiation()}
+	if host != "" {
+		options = append(options, client.WithHost(host))
+	}
+	api, err := client.NewClientWithOpts(options...)
+	if err != nil {
+		return false
+	}
+	defer api.Close()
+	ctx, cancel := context.WithTimeout(ctx, engineLooks)
+	defer cancel()
+	_, err = api.Ping(ctx)
+	return err == nil
 }
 
 // installEntry puts the entry where containers of this agent find it: the engine mounts

@@ -105,9 +105,11 @@ func TestAnOrdinaryUserGetsTheSameSandbox(t *testing.T) {
 	}
 	dir := testkit.Dir(t)
 	require.NoError(t, os.Chmod(dir, 0o777))
-	program, err := os.ReadFile("/proc/self/exe")
+	// Another process writes it: a child of a parallel test could inherit the open file, and
+	// then it cannot be executed.
+	program, err := os.Executable()
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(dir+"/test", program, 0o755))
+	require.NoError(t, exec.Command("install", "-m", "0755", program, dir+"/test").Run())
 	c := exec.Command(dir+"/test", "-test.run=^Test(AJob|ASandbox|AForkBomb|LimitsAre|NothingIsLeft)", "-test.v")
 	c.Dir, c.Env = dir, append(os.Environ(), "TMPDIR="+dir, "HOME="+dir)
 	c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 1234, Gid: 1234}}

@@ -47,6 +47,9 @@ func (*Watchdog) Close() error { return nil }
 // Guard fails: nothing starts it.
 func Guard(io.Reader, io.Writer) error { return errors.New("the watchdog needs Linux") }
 
+// EngineAnswers says no: it would be of no use.
+func EngineAnswers(context.Context, string) bool { return false }
+
 // Examine finds nothing: there is no Docker.
 func (*Docker) Examine(context.Context, bool) []Finding { return nil }
 

@@ -1927,7 +1927,7 @@ type JobRequest struct {
 	// HostID Only this host.
 	HostID string `json:"host_id,omitempty,omitzero"`
 
-	// Image With a bundle: the image that it runs in, as it is at the submit. Absent: the installation's default. Hosts with process isolation alone run it in their own userland.
+	// Image With a bundle: the image that it runs in, as it is at the submit, by its reference or by a short name of the operator's. Absent: the installation's default. Hosts with process isolation alone run it in their own userland.
 	Image string `json:"image,omitempty,omitzero"`
 
 	// Inputs What is mounted read-only. Not offered yet: none can be given.
@@ -2005,7 +2005,7 @@ type JobRerun struct {
 
 // JobSource Where the code comes from. Absent, the command runs in the installation's default image.
 type JobSource struct {
-	// Image With `kind: image`: the reference of the image. What it means at the submit is what is run, also after a later push.
+	// Image With `kind: image`: the reference of the image, or a short name of the operator's. What it means at the submit is what is run, also after a later push.
 	Image string `json:"image,omitempty,omitzero"`
 
 	// Kind `bundle`: a ZIP, unpacked into the working folder. `image`: a container image; needs a host with container isolation.

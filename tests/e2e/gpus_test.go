@@ -217,6 +217,10 @@ func TestDoctorExaminesTheEngineAndRunRefusesWhatIsUnsafe(t *testing.T) {
 		require.Contains(t, string(settings), from)
 		require.NoError(t, os.WriteFile(file, []byte(strings.Replace(string(settings), from, to, 1)), 0o600))
 	}
+	change("runtime: docker", "runtime: auto")
+	code, said = c.says("box", "doctor")
+	assert.Zero(t, code, said)
+	assert.Contains(t, said, "ok    sandbox   docker", "an engine answers")
 	change("docker: {", "docker: {runtime: runsc, ")
 	code, said = c.says("box", "doctor")
 	assert.Equal(t, 1, code, said)
@@ -226,4 +230,8 @@ func TestDoctorExaminesTheEngineAndRunRefusesWhatIsUnsafe(t *testing.T) {
 	assert.Equal(t, 1, code, said)
 	assert.Contains(t, said, "FAIL  sandbox ")
 	assert.Contains(t, said, "systemctl start docker")
+	settings = []byte(strings.Replace(string(settings), engine.Host(), "unix:///nowhere/docker.sock", 1))
+	change("runtime: docker", "runtime: auto")
+	_, said = c.says("box", "doctor")
+	assert.Contains(t, said, "sandbox   process", "none answers")
 }
