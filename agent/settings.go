@@ -220,7 +220,7 @@ func safe(found []runtime.Finding) error {
 	var wrong []error
 	for _, f := range found {
 		if f.Verdict == runtime.Unsafe {
-			wrong = append(wrong, fmt.Errorf("%s: %s\n→ %s", f.What, f.Found, f.Fix)) //nolint:staticcheck // two sentences for a person
+			wrong = append(wrong, fmt.Errorf("%s: %s\n→ %s", f.What, f.Found, f.Fix))
 		}
 	}
 	if len(wrong) > 0 {

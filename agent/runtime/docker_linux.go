@@ -106,7 +106,7 @@ func EngineAnswers(ctx context.Context, host string) bool {
 	if err != nil {
 		return false
 	}
-	defer api.Close()
+	defer func() { _ = api.Close() }() // nothing was asked of it
 	ctx, cancel := context.WithTimeout(ctx, engineLooks)
 	defer cancel()
 	_, err = api.Ping(ctx)
