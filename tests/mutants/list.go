@@ -177,7 +177,7 @@ var mutants = []mutant{
 	},
 	{
 		"an image that cannot be fetched is said to be that", "agent/runtime/pull_linux.go",
-		"pull %s: %w: %w\", ref, daemon.ErrFetch, err)\n\t}\n\tdefer", "pull %s: %w\", ref, err)\n\t}\n\tdefer", "./tests/contract", "AnImageThatCannot",
+		`"pull %s: %w: %w", ref, daemon.ErrFetch, err)`, `"pull %s: %w", ref, err)`, "./tests/contract", "AnImageThatCannot",
 	},
 	{
 		"a path is shown as what it is", "domain/jobs/spec.go",
@@ -211,6 +211,26 @@ var mutants = []mutant{
 	},
 
 	// Accounts.
+	{
+		"an upload to an object storage is bound to its sum", "adapters/cloudblob/s3.go",
+		"sum := checksum(p.SHA256)", "sum := checksum(p.SHA256)[:0]", "./adapters/cloudblob ./tests/contract", "AnUpload|TestBlobs/object",
+	},
+	{
+		"an object of an object storage does not change", "adapters/cloudblob/s3.go",
+		`octets, "*"`, `octets, ""`, "./adapters/cloudblob", "OfTwoReplicas",
+	},
+	{
+		"an image of the operator's stays what it was, on SQL", "adapters/bunstore/pins.go",
+		`On("CONFLICT (image) DO NOTHING")`, `On("CONFLICT (image) DO UPDATE SET digest = EXCLUDED.digest")`, "./tests/contract", "TestStorage/Pins_in",
+	},
+	{
+		"what is printed while an agent is replaced is left to the next", "agent/daemon/attempt.go",
+		"if err != nil && a.d.handedOver.Err() == nil {", "if err != nil {", "./agent/daemon", "WhatIsPrintedWhile",
+	},
+	{
+		"a pull that brings nothing is given up", "agent/runtime/pull_linux.go",
+		"func() { giveUp(stalled) }", "func() {}", "./tests/contract", "TestAPullThatGoesWrong",
+	},
 	{
 		"somebody else's job is not there", "application/jobs/service.go",
 		"owner, _ := who.Owner()\n\treturn s.Jobs.Get(ctx, id, owner)", "return s.Jobs.Get(ctx, id, domain.ID{})", "./tests/api ./application/jobs", "",
