@@ -23,8 +23,10 @@ const (
 	// of a process is what the figure is about, and not when it was last cleaned up.
 	tidy = "GOGC=10"
 	beat = 10 * time.Second
-	// quiet is how long after the last agent came idleness begins.
-	quiet = 5 * time.Second
+	// quiet is how long after the last of so many agents idleness begins: what they told of
+	// themselves is still being spread.
+	quiet    = 5 * time.Second
+	quietFor = 1000
 	// looks is how many heartbeats are looked for in what the API shows.
 	looks = 200
 	// mostAge is until when a heartbeat has to be seen.
@@ -65,7 +67,7 @@ func e3(b *testing.B, p e2e.Profile, n int) {
 		before := c.Memory("VmRSS")
 		f.Connect(b.Context())
 		require.Eventually(b, all, 5*time.Minute, 10*time.Millisecond)
-		<-time.After(quiet) // what follows a connection is not idle yet
+		<-time.After(quiet * time.Duration(max(1, n/quietFor)))
 		busy := busyFor(b, c, *idleTime)
 		each := float64(c.Memory("VmRSS")-before) / 1024 / float64(n)
 

@@ -101,7 +101,7 @@ func e7(b *testing.B, p e2e.Profile, count, size int) {
 		var get time.Duration
 		r.each(func(i int) {
 			var link struct{ URL string }
-			u.Call(http.MethodPost, "/api/jobs/"+job.ID+"/artifacts/"+ids[r.files[i].Path]+"/link", map[string]any{}, &link)
+			u.Call(http.MethodPost, "/api/jobs/"+job.ID+"/artifacts/"+ids[r.files[i].Path]+"/link", nil, &link)
 			get += timed(func() { r.get(link.URL, i) })
 		})
 		server = cpu(b, c.Process()) - server
