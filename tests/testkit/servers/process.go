@@ -41,6 +41,27 @@ func (p *process) start(cmd *exec.Cmd) error {
 	return <-started
 }
 
+// run starts a program, which writes its own words into a file, and returns once it
+// answers. It dies with the calling process, even if that is killed.
+func (p *process) run(ctx context.Context, cmd *exec.Cmd, file string, answers func(context.Context) error) error {
+	log, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	defer log.Close() // the program has its own handle
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if err := p.start(cmd); err != nil {
+		return err
+	}
+	if err := p.await(ctx, 30*time.Second, answers); err != nil {
+		said, _ := os.ReadFile(file)
+		_ = p.stop(syscall.SIGKILL, time.Second)
+		return fmt.Errorf("%s does not start: %w\n%s", filepath.Base(cmd.Path), err, said)
+	}
+	return nil
+}
+
 // stop asks the child to end, and kills it if it has not after the grace.
 func (p *process) stop(ask syscall.Signal, grace time.Duration) error {
 	_ = p.cmd.Process.Signal(ask)

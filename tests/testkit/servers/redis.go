@@ -50,23 +50,8 @@ func (r *Redis) Up(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	log, err := os.Create(filepath.Join(r.dir, "log"))
-	if err != nil {
-		return err
-	}
-	defer log.Close() // the server has its own handle
 	cmd := exec.Command("redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", r.dir)
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if err := r.start(cmd); err != nil {
-		return err
-	}
-	if err := r.await(ctx, 30*time.Second, r.answers); err != nil {
-		said, _ := os.ReadFile(log.Name())
-		_ = r.stop(syscall.SIGKILL, time.Second)
-		return fmt.Errorf("redis does not start: %w\n%s", err, said)
-	}
-	return nil
+	return r.run(ctx, cmd, filepath.Join(r.dir, "log"), r.answers)
 }
 
 // Down ends it at once, as if it had crashed.

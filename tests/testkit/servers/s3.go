@@ -56,24 +56,9 @@ func (s *S3) Up(ctx context.Context) error {
 	if err := os.MkdirAll(s.Data(), 0o700); err != nil {
 		return err
 	}
-	log, err := os.Create(filepath.Join(s.dir, "log"))
-	if err != nil {
-		return err
-	}
-	defer log.Close() // the server has its own handle
 	cmd := exec.Command(program, "--quiet", "--port", s.addr, "--health", "/health", "posix", s.Data())
 	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+s.AccessKey, "ROOT_SECRET_KEY="+s.SecretKey)
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if err := s.start(cmd); err != nil {
-		return err
-	}
-	if err := s.await(ctx, 30*time.Second, s.answers); err != nil {
-		said, _ := os.ReadFile(log.Name())
-		_ = s.stop(syscall.SIGKILL, time.Second)
-		return fmt.Errorf("the S3 server does not start: %w\n%s", err, said)
-	}
-	return nil
+	return s.run(ctx, cmd, filepath.Join(s.dir, "log"), s.answers)
 }
 
 // Data is the folder in which each bucket is a folder of files.
