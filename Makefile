@@ -73,12 +73,12 @@ cover: bin/testrun pages s3 ## the same with coverage: its sum, and by line in b
 
 # Each takes a SEED to repeat what another run found; the default is a new one.
 .PHONY: test-faults
-test-faults: bin/testrun ## RUNS random crash points and series of other faults (default: each once)
+test-faults: bin/testrun s3 ## RUNS random crash points and series of other faults (default: each once)
 	@$(if $(RUNS),RUNS=$(RUNS)) $(if $(SEED),SEED=$(SEED)) bin/testrun $(GOTEST) -tags faults -count=1 -parallel 6 -timeout 0 -run ARandom $(ARGS) ./tests/e2e
 	@$(GO) test -tags faults ./tests/faults
 
 .PHONY: soak
-soak: bin/testrun ## kill server and agent again and again while 20 jobs run, for SOAK (1h)
+soak: bin/testrun s3 ## kill server and agent again and again while 20 jobs run, for SOAK (1h)
 	@SOAK=$(or $(SOAK),1h) $(if $(SEED),SEED=$(SEED)) bin/testrun $(GOTEST) -tags faults -count=1 -timeout 0 -run ForHours $(ARGS) ./tests/e2e
 
 .PHONY: first-run
