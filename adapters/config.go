@@ -15,6 +15,7 @@ import (
 	"github.com/caarlos0/env/v11"
 	"github.com/labstack/echo/v4"
 
+	"github.com/peergpu/peergpu/adapters/cloudblob"
 	"github.com/peergpu/peergpu/adapters/redislive"
 	"github.com/peergpu/peergpu/adapters/registries"
 	"github.com/peergpu/peergpu/adapters/system"
@@ -248,7 +249,7 @@ const (
 func (c Config) jobs() jobs.Settings {
 	return jobs.Settings{
 		Currency: c.Currency, LeaseTTL: c.LeaseTTL, ReassignAfter: leasesToAssign * c.LeaseTTL, UploadTTL: uploadTTL, OrphanAge: c.OrphanAge,
-		LogBytes: c.LogBytes, BundleBytes: c.BundleBytes, ArtifactBytes: c.ArtifactBytes, ArtifactFiles: c.ArtifactFiles, PIDs: c.JobPIDs,
+		LogBytes: c.LogBytes, BundleBytes: c.BundleBytes, ArtifactBytes: c.ArtifactBytes, ArtifactFiles: c.ArtifactFiles, FileBytes: cloudblob.MostBytes(c.Blobs), PIDs: c.JobPIDs,
 		CheckImage: c.images.Check, Named: c.Images,
 	}
 }

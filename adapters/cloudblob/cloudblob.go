@@ -85,6 +85,14 @@ func Open(ctx context.Context, rawURL string, o Options) (*Store, error) {
 	return &Store{bucket, &own{bucket: bucket, links: l}}, nil
 }
 
+// MostBytes is how large one object at a URL can be; 0 is no limit.
+func MostBytes(rawURL string) int64 {
+	if strings.HasPrefix(rawURL, s3blob.Scheme+"://") {
+		return largestS3
+	}
+	return 0
+}
+
 // Close ends the use of the bucket.
 func (s *Store) Close() error { return s.bucket.Close() }
 

@@ -78,6 +78,8 @@ func (s *Service) checkFiles(ctx context.Context, ref Ref, files []jobs.File) er
 			return domain.Invalid("invalid_sha256", "the sha256 of %q is no sha256", f.Path)
 		case f.Size < 0:
 			return domain.Invalid("invalid_size", "the size of %q is negative", f.Path)
+		case s.settings.FileBytes > 0 && f.Size > s.settings.FileBytes:
+			return domain.NewError(domain.KindExhausted, "artifact_limit", "%q is larger than a result file may be: %d bytes", f.Path, s.settings.FileBytes)
 		}
 		seen[f.Path] = true
 		sizes[f.Path] = f.Size

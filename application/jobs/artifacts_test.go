@@ -50,15 +50,18 @@ func TestResultsHaveToLieBelowTheWorkingFolder(t *testing.T) {
 
 func TestResultsAreLimitedInNumberAndSize(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		m, _, a := started(t, market.Options{Jobs: func(s *jobs.Settings) { s.ArtifactFiles, s.ArtifactBytes = 3, 1000 }})
+		m, _, a := started(t, market.Options{Jobs: func(s *jobs.Settings) { s.ArtifactFiles, s.ArtifactBytes, s.FileBytes = 3, 2000, 900 }})
 		big := market.FileOf("big", strings.Repeat("x", 900))
-		_, err := authorize(t, m, a, big, market.FileOf("more", strings.Repeat("x", 101)))
+		_, err := authorize(t, m, a, market.FileOf("bigger", strings.Repeat("x", 901)))
+		assert.Equal(t, "artifact_limit", domain.CodeOf(err), "the object storage takes no more in one file")
+		others := []domainjobs.File{market.FileOf("b", strings.Repeat("x", 900)), market.FileOf("c", strings.Repeat("x", 201))}
+		_, err = authorize(t, m, a, append(others, big)...)
 		assert.Equal(t, "artifact_limit", domain.CodeOf(err))
 		_, err = authorize(t, m, a, big)
 		require.NoError(t, err)
 		_, err = authorize(t, m, a, big)
 		require.NoError(t, err, "asking again is no second file")
-		_, err = authorize(t, m, a, market.FileOf("more", strings.Repeat("x", 101)))
+		_, err = authorize(t, m, a, others...)
 		assert.Equal(t, "artifact_limit", domain.CodeOf(err), "what was announced before counts")
 		_, err = authorize(t, m, a, market.FileOf("b", "1"), market.FileOf("c", "2"))
 		require.NoError(t, err)

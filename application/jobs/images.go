@@ -68,10 +68,12 @@ func (s *Service) image(ctx context.Context, j jobs.Snapshot, a jobs.Attempt) jo
 	if j.Spec.Pinned.Digest != "" || s.settings.Named[DefaultImage] == "" {
 		return j.Spec.Pinned
 	}
+	contained := false
 	for _, slot := range s.fleet.slots(a.Devices) {
-		if !slot.Isolation.AtLeast(jobs.IsolationContainer) {
-			return jobs.PinnedImage{}
-		}
+		contained = slot.Isolation.AtLeast(jobs.IsolationContainer)
+	}
+	if !contained {
+		return jobs.PinnedImage{}
 	}
 	now := s.Clock.Now()
 	s.chosen.mu.Lock()

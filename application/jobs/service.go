@@ -25,6 +25,7 @@ type Settings struct {
 	LogBytes      int64         // of one attempt; the agent cuts with a marker
 	ArtifactBytes int64         // of one attempt
 	ArtifactFiles int           // of one attempt
+	FileBytes     int64         // of one result file; 0: as many as all may have
 	BundleBytes   int64         // of a ZIP
 	PIDs          int           // processes and threads of one job
 	// Named are images of the operator's choice by short names, which jobs may give for a
