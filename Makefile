@@ -61,6 +61,10 @@ clean: ## remove what was built (the data of make run stays in ./data)
 test: bin/testrun pages s3 ## install and start what the tests need, run all, stop it, sum up
 	@bin/testrun $(GOTEST) -timeout 20m $(ARGS) $(PKG)
 
+.PHONY: test-shared
+test-shared: bin/testrun pages s3 ## the end-to-end tests with Postgres, Redis and S3 in place of the embedded parts
+	@PEERGPU_TEST_PROFILE=shared bin/testrun $(GOTEST) -timeout 20m $(ARGS) ./tests/e2e
+
 .PHONY: test-race
 test-race: bin/testrun pages s3 ## the same with the race detector (compiles all again, several minutes)
 	@bin/testrun $(GOTEST) -race -timeout 20m $(ARGS) $(PKG)

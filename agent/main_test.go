@@ -260,7 +260,7 @@ func TestSettingsAreReadStrictly(t *testing.T) {
 		"server: https://x\npolicy: {max_runtime: -1s}":      "not a time such as",
 		"server: https://x\npolicy: {networks: [lan]}":       `line 2: policy.networks: "lan" is none of none, proxy, full`,
 		"server: https://x\npolicy: {max_disk_mb: -1}":       "line 2: policy.max_disk_mb: -1 is negative",
-		"server: https://x\nruntime: podman":                 `line 2: runtime: "podman" is none of docker, process, simulated`,
+		"server: https://x\nruntime: podman":                 `line 2: runtime: "podman" is none of auto, docker, process, simulated`,
 		"server: https://x\nunsandboxed: true":               "trusted",
 		"server: https://x\ngpus: simulated:H200":            "simulated:H200",
 		"server: https://x\ncolour: blue":                    "line 2: colour is unknown; known are server, gpus, runtime",

@@ -48,7 +48,7 @@ var profiles = []struct {
 	name string
 	open func(*testing.B) parts
 }{
-	{"on=embedded", func(*testing.B) parts { return parts{} }},
+	{"on=embedded", func(*testing.B) parts { return parts{Profile: e2e.Embedded} }},
 	{"on=Postgres+Redis+S3", shared},
 }
 

@@ -92,7 +92,7 @@ func e2(b *testing.B, p parts, n int) {
 // e2forked has one real agent with some GPUs.
 func e2forked(b *testing.B, n int) {
 	b.Helper()
-	c := e2e.NewCluster(b, e2e.Profile{}, "PEERGPU_LEASE_TTL=60s")
+	c := e2e.NewCluster(b, e2e.Embedded, "PEERGPU_LEASE_TTL=60s")
 	c.Start()
 	u := rich(c)
 	agent := c.Agent(u, "box", "process", forkSlots, "trusted: true", "unsandboxed: true")

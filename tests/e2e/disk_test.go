@@ -123,7 +123,7 @@ func TestAJobThatFailsBecauseTheHostsDiskIsFullGoesToAnother(t *testing.T) {
 
 func TestAServerWhoseDiskIsFullSaysSoAndRecovers(t *testing.T) {
 	t.Parallel()
-	c := NewCluster(t, Profile{}, patient)
+	c := NewCluster(t, Embedded, patient)
 	server, data := c.onSmallDisk("data", 24<<20, c.command("peergpu", "serve"))
 	c.proc = server
 	c.awaitReady()

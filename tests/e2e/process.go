@@ -106,6 +106,7 @@ func NewCluster(t testing.TB, p Profile, env ...string) *Cluster {
 // newCluster prepares one with the programs of a folder.
 func newCluster(t testing.TB, bin string, p Profile, env ...string) *Cluster {
 	t.Helper()
+	p = p.choose(t)
 	l := testkit.Listen(t)
 	address := l.Addr().String()
 	require.NoError(t, l.Close())
