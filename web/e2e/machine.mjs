@@ -23,7 +23,7 @@ export async function enrol(t, token, { name = 'box', gpus = '1xNVIDIA GeForce R
   if (tags) args.push('--tags', tags)
   await promisify(execFile)(program, args, { env })
   const file = join(home, 'agent.yaml')
-  await writeFile(file, (await readFile(file, 'utf8')).replace('runtime: process', `runtime: ${runtime}`))
+  await writeFile(file, (await readFile(file, 'utf8')).replace(/^runtime: .*$/m, `runtime: ${runtime}`))
   const agent = spawn(program, ['run'], { env, stdio: 'ignore' })
   const gone = once(agent, 'exit')
   // What comes after a hook that fails is not called; nothing may wait for the agent then.
