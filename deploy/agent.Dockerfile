@@ -7,7 +7,7 @@
 #   agent() { docker run --rm -it --gpus all --user "65532:$(stat -c %g /var/run/docker.sock)" \
 #     -v /var/run/docker.sock:/var/run/docker.sock -v /var/lib/peergpu-agent:/var/lib/peergpu-agent \
 #     -e PEERGPU_ENROLLMENT_TOKEN peergpu-agent "$@"; }
-#   agent enroll --server https://gpu.example.org --price-micros 350000 --runtime docker
+#   agent enroll --server https://gpu.example.org --price-micros 350000
 #   agent doctor
 #   agent run            # with docker run -d --restart unless-stopped in place of --rm -it
 #
