@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,6 +23,7 @@ import (
 // viewer follows a log, and can fall behind.
 type viewer struct {
 	begin, next int64
+	mu          sync.Mutex // guards got, which is looked at while it grows
 	got         []byte
 	broken      error
 	slow        time.Duration
@@ -64,10 +66,19 @@ func (v *viewer) emit(batch []byte) error {
 	if offset != v.next && v.broken == nil {
 		v.broken = fmt.Errorf("bytes from %d came where %d were due", offset, v.next)
 	}
+	v.mu.Lock()
 	v.got = append(v.got, data...)
+	v.mu.Unlock()
 	v.next = offset + int64(len(data))
 	time.Sleep(v.slow)
 	return nil
+}
+
+// seen is what it has seen so far.
+func (v *viewer) seen() string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return string(v.got)
 }
 
 func (v *viewer) check(t market.T, whole []byte) {
@@ -281,7 +292,7 @@ func TestAViewerElsewhereSeesWhatWasShownBeforeItBeganAndStoredAfterwards(t *tes
 			_ = log.Follow(ctx, ada, 0, v.emit)
 		}()
 		synctest.Wait()
-		require.Empty(t, v.got, "it cannot know")
+		require.Empty(t, v.seen(), "it cannot know")
 		pass(time.Second)
 		v.close()
 		assert.Equal(t, "one\n", string(v.got))

@@ -20,6 +20,14 @@ import (
 // send makes a signed request as a client does.
 func send(t *testing.T, s ports.SignedRequest, body []byte, headers ...string) (*http.Response, []byte) {
 	t.Helper()
+	response, data, err := try(t, s, body, headers...)
+	require.NoError(t, err)
+	return response, data
+}
+
+// try is send that may break.
+func try(t *testing.T, s ports.SignedRequest, body []byte, headers ...string) (*http.Response, []byte, error) {
+	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), s.Method, s.URL, bytes.NewReader(body))
 	require.NoError(t, err)
 	for name, values := range s.Header {
@@ -29,11 +37,12 @@ func send(t *testing.T, s ports.SignedRequest, body []byte, headers ...string) (
 		r.Header.Set(headers[i], headers[i+1])
 	}
 	response, err := http.DefaultClient.Do(r)
-	require.NoError(t, err)
+	if err != nil {
+		return nil, nil, err
+	}
 	defer response.Body.Close()
 	data, err := io.ReadAll(response.Body)
-	require.NoError(t, err)
-	return response, data
+	return response, data, err
 }
 
 func (c blobCases) upload(t *testing.T, key string, data []byte) ports.SignedRequest {
@@ -75,8 +84,10 @@ func (c blobCases) otherBytes(t *testing.T) {
 		"another sha256": "jello", "too short": "hell", "too long": "hello!", "nothing": "", "much too long": strings.Repeat("hello", 100_000),
 	} {
 		key := blobKey()
-		response, _ := send(t, c.upload(t, key, []byte("hello")), []byte(data))
-		assert.GreaterOrEqual(t, response.StatusCode, 400, name)
+		// Whoever refuses much may hang up before all of it was sent.
+		if response, _, err := try(t, c.upload(t, key, []byte("hello")), []byte(data)); err == nil {
+			assert.GreaterOrEqual(t, response.StatusCode, 400, name)
+		}
 		c.missing(t, key)
 	}
 }
