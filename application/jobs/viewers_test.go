@@ -154,11 +154,10 @@ func TestEverybodyWhoFollowsSeesTheWholeLogOnce(t *testing.T) {
 					}
 				},
 				"reconnect": func(rt *rapid.T) {
-					if len(viewers) == 0 {
-						rt.Skip("nobody watches")
+					if len(viewers) > 0 {
+						viewers[0].close()
+						viewers[0].open(rt, m, ada, a.Job, 1)
 					}
-					viewers[0].close()
-					viewers[0].open(rt, m, ada, a.Job, 1)
 				},
 				"restart": func(rt *rapid.T) { // viewers may have seen more than is durable
 					synctest.Wait()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -58,6 +59,23 @@ func (p *process) run(ctx context.Context, cmd *exec.Cmd, file string, answers f
 		said, _ := os.ReadFile(file)
 		_ = p.stop(syscall.SIGKILL, time.Second)
 		return fmt.Errorf("%s does not start: %w\n%s", filepath.Base(cmd.Path), err, said)
+	}
+	return nil
+}
+
+// answers asks a server of HTTP for something that it has.
+func answers(ctx context.Context, url string) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("it answers %s", response.Status)
 	}
 	return nil
 }

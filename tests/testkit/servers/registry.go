@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -87,17 +86,7 @@ func (r *Registry) serve(name string, args ...string) error {
 }
 
 // answers asks as any client begins.
-func (r *Registry) answers(ctx context.Context) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+r.Host+"/v2/", http.NoBody)
-	if err != nil {
-		return err
-	}
-	answer, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	return answer.Body.Close()
-}
+func (r *Registry) answers(ctx context.Context) error { return answers(ctx, "http://"+r.Host+"/v2/") }
 
 // Freeze stops it where it is: connections are taken and nothing is answered.
 func (r *Registry) Freeze() error {

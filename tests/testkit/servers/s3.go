@@ -4,8 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -64,21 +62,7 @@ func (s *S3) Up(ctx context.Context) error {
 // Data is the folder in which each bucket is a folder of files.
 func (s *S3) Data() string { return filepath.Join(s.dir, "data") }
 
-func (s *S3) answers(ctx context.Context) error {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+"/health", nil)
-	if err != nil {
-		return err
-	}
-	response, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("it answers %s", response.Status)
-	}
-	return nil
-}
+func (s *S3) answers(ctx context.Context) error { return answers(ctx, s.URL+"/health") }
 
 // Down ends it at once, as if it had crashed.
 func (s *S3) Down() error { return s.stop(syscall.SIGKILL, 10*time.Second) }
