@@ -125,6 +125,16 @@ func TestAValueOfTheWrongTypeIsToldByTheNameOfItsVariable(t *testing.T) {
 	assert.NotContains(t, err.Error(), "strconv")
 }
 
+func TestNoImagesAreTheOperatorsChoiceToo(t *testing.T) {
+	c, err := ReadConfig()
+	require.NoError(t, err)
+	require.Contains(t, c.Images, "default")
+	t.Setenv("PEERGPU_IMAGES", "")
+	c, err = ReadConfig()
+	require.NoError(t, err)
+	require.Empty(t, c.Images)
+}
+
 func TestAMisspeltVariableIsNotTakenSilently(t *testing.T) {
 	t.Setenv("PEERGPU_LOGINS_PER_MIN", "1")
 	t.Setenv("PEERGPU_VALUT_KEY", "hunter2")

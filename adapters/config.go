@@ -101,6 +101,9 @@ func ReadConfig() (Config, error) {
 	if err := errors.Join(misspelt(c.unknown), named(env.Parse(&c))); err != nil {
 		return c, err
 	}
+	if images, set := os.LookupEnv("PEERGPU_IMAGES"); set && images == "" {
+		c.Images = nil // env takes what is empty for what is not there
+	}
 	return c.Complete()
 }
 

@@ -1,12 +1,8 @@
 package e2e
 
 import (
-	"archive/zip"
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"mime/multipart"
 	"net/http"
 	"os"
 	"os/exec"
@@ -147,7 +143,7 @@ func TestAServerWhoseDiskIsFullSaysSoAndRecovers(t *testing.T) {
 		assert.Contains(t, string(answer), `"code":"disk_full"`)
 		return true
 	}, 30*time.Second, time.Millisecond)
-	status, answer := u.withBundle(spec, 1<<20)
+	status, answer := u.withBundle(spec, map[string]string{"data": strings.Repeat("\x00", 1<<20)})
 	assert.Equal(t, http.StatusServiceUnavailable, status, string(answer))
 	assert.Contains(t, string(answer), `"code":"disk_full"`)
 	room()
@@ -178,29 +174,4 @@ func (u *User) settled(job string) {
 		_, statement := u.Try(http.MethodGet, "/api/jobs/"+job+"/statement", nil)
 		assert.Contains(t, string(statement), `"settled"`)
 	}, 20*time.Second, interval)
-}
-
-// withBundle submits a job with a bundle of some size.
-func (u *User) withBundle(spec map[string]any, size int) (int, []byte) {
-	u.c.t.Helper()
-	var body, packed bytes.Buffer
-	z := zip.NewWriter(&packed)
-	w, err := z.CreateHeader(&zip.FileHeader{Name: "data", Method: zip.Store})
-	require.NoError(u.c.t, err)
-	_, err = w.Write(make([]byte, size))
-	require.NoError(u.c.t, errors.Join(err, z.Close()))
-	spec["source"] = map[string]any{"kind": "bundle"}
-	job, err := json.Marshal(spec)
-	require.NoError(u.c.t, err)
-	form := multipart.NewWriter(&body)
-	require.NoError(u.c.t, form.WriteField("job", string(job)))
-	part, err := form.CreateFormFile("bundle", "bundle.zip")
-	require.NoError(u.c.t, err)
-	_, err = part.Write(packed.Bytes())
-	require.NoError(u.c.t, errors.Join(err, form.Close()))
-	req, err := http.NewRequestWithContext(u.c.t.Context(), http.MethodPost, u.c.URL+"/api/jobs", &body)
-	require.NoError(u.c.t, err)
-	req.Header.Set("Content-Type", form.FormDataContentType())
-	req.Header.Set("Authorization", "Bearer "+u.token)
-	return u.do(req)
 }

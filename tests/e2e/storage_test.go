@@ -38,9 +38,9 @@ func TestJobsOutliveAnObjectStorageThatGoesAway(t *testing.T) {
 			for _, id := range ids {
 				u.Await(id, func(j job) bool { return j.Phase.Name == "uploading" })
 			}
-			draft, zip := map[string]any{"command": []string{"true"}, "limits": map[string]any{"max_runtime_s": 60, "max_cost_micros": 1000}}, 1<<10
+			draft := map[string]any{"command": []string{"true"}, "limits": map[string]any{"max_runtime_s": 60, "max_cost_micros": 1000}}
 			began := time.Now()
-			status, answer := u.withBundle(draft, zip)
+			status, answer := u.withBundle(draft, map[string]string{"data": "1"})
 			assert.Equal(t, http.StatusServiceUnavailable, status, string(answer))
 			assert.Less(t, time.Since(began), time.Minute, "nobody is left hanging")
 			require.NoError(t, away[1](server))
