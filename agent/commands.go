@@ -165,7 +165,7 @@ func (c *runCommand) Run(p *program) error {
 			return errors.Join(err, closeRuntime())
 		}
 	}
-	ports := daemon.Ports{Server: server, Transfer: files, Runtime: jobs, GPUs: gpus}
+	ports := daemon.Ports{Server: server, Transfer: files, Runtime: jobs, Folders: jobs, GPUs: gpus}
 	if s.Runtime != "simulated" {
 		watchdog, err := runtime.NewWatchdog(log, "/proc/self/exe", "watchdog")
 		if err != nil {

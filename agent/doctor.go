@@ -206,7 +206,8 @@ func (e *examination) sandbox(s settings) {
 		e.examined(d.TryGPU(ctx, gpu))
 	}
 	if inContainers {
-		return // its limits are told above
+		e.examined(d.ExamineVolumes())
+		return // its other limits are told above
 	}
 	if report.Memory == daemon.EnforcedCgroup {
 		e.ok("cgroup", "the kernel keeps jobs to their memory")

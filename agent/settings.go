@@ -242,7 +242,7 @@ func (s settings) chosen(ctx context.Context) settings {
 }
 
 // newRuntime makes the runtime that was chosen, and says how to close it.
-func newRuntime(ctx context.Context, s settings, home string) (daemon.Runtime, func() error, error) {
+func newRuntime(ctx context.Context, s settings, home string) (runtime.Machine, func() error, error) {
 	if s.Runtime == "simulated" {
 		return runtime.NewSimulated(daemon.SystemClock{}.Now), func() error { return nil }, nil
 	}

@@ -60,7 +60,7 @@ func (d *Daemon) newAttempt(key attemptKey, claims *wire.ManifestClaims) (*attem
 	a := d.bareAttempt(key)
 	a.claims, a.state = claims, wire.HeldAttemptStateAccepted
 	// What an earlier process left under this name is of another life.
-	if err := errors.Join(removeAll(a.dir), os.MkdirAll(a.dir, 0o700)); err != nil {
+	if err := errors.Join(d.ports.Folders.RemoveDir(a.dir), os.MkdirAll(a.dir, 0o700)); err != nil {
 		return nil, err
 	}
 	var err error
@@ -81,6 +81,9 @@ func (d *Daemon) bareAttempt(key attemptKey) *attempt {
 	a.courier = newCourier(key, d.clock, a.log, func() { a.stop(order{drop: true}) })
 	return a
 }
+
+// workDir is the folder that the job works in.
+func (a *attempt) workDir() string { return filepath.Join(a.dir, "work") }
 
 // logPath is where the spool lies.
 func (a *attempt) logPath() string { return filepath.Join(a.dir, "log") }
@@ -168,8 +171,13 @@ func (a *attempt) conclude(exit wire.Exit, usage wire.Usage, files []wire.Artifa
 	}
 	// Not before: no process is left, and the renter need not wait for the rest.
 	_ = faults.Point("cleanup.mid")
-	if a.clean != nil && d.handedOver.Err() == nil {
-		if err := a.clean(); err != nil {
+	if d.handedOver.Err() == nil {
+		var err error
+		if a.clean != nil {
+			err = a.clean()
+		}
+		// What is worth keeping of it lies with the server.
+		if err := errors.Join(err, d.ports.Folders.RemoveDir(a.workDir())); err != nil {
 			a.log.Error("something of the job is left", "error", err)
 		}
 	}
@@ -195,7 +203,7 @@ func (a *attempt) settle() {
 	if err := a.d.journal.settle(a.key); err != nil {
 		a.log.Error("the journal cannot be written", "error", err)
 	}
-	if err := removeAll(a.dir); err != nil {
+	if err := a.d.ports.Folders.RemoveDir(a.dir); err != nil {
 		a.log.Error("the attempt's folder cannot be removed", "error", err)
 	}
 	a.d.forget(a)
@@ -308,7 +316,7 @@ func (a *attempt) watch(run Run, task Task) (wire.Exit, wire.Usage, []wire.Artif
 		end.Reason = ReasonStopped
 	}
 	exit := a.exitOf(end, err)
-	if exit.Reason == wire.ReasonExitCode && freeBytes(task.Dir) < mib {
+	if exit.Reason == wire.ReasonExitCode && freeBytes(a.dir) < mib {
 		// It kept to its limits, so what it lacked had been promised to it.
 		exit.Reason, exit.Detail = wire.ReasonHostError, diskFull
 	}

@@ -100,15 +100,3 @@ func TestGlobs(t *testing.T) {
 		assert.False(t, validGlob(glob), glob)
 	}
 }
-
-func TestAFolderThatAJobClosedIsRemovedAllTheSame(t *testing.T) {
-	t.Parallel()
-	dir := leave(t, map[string]string{"work/a/b/c": "x"})
-	outside := leave(t, map[string]string{"keep": "x"})
-	require.NoError(t, os.Symlink(outside, filepath.Join(dir, "work/link")))
-	require.NoError(t, os.Chmod(filepath.Join(dir, "work/a/b"), 0))
-	require.NoError(t, os.Chmod(filepath.Join(dir, "work/a"), 0o500))
-	require.NoError(t, removeAll(filepath.Join(dir, "work")))
-	assert.NoDirExists(t, filepath.Join(dir, "work"))
-	assert.FileExists(t, filepath.Join(outside, "keep"))
-}

@@ -255,7 +255,7 @@ func (d *Daemon) clearFolders() error {
 			kept = kept || filepath.Base(a.dir) == e.Name()
 		}
 		if !kept {
-			if err := removeAll(filepath.Join(dir, e.Name())); err != nil {
+			if err := d.ports.Folders.RemoveDir(filepath.Join(dir, e.Name())); err != nil {
 				return err
 			}
 		}

@@ -50,7 +50,7 @@ func (a *attempt) prepare(ctx context.Context) (Task, *wire.Exit) {
 func (a *attempt) task() Task {
 	c := a.claims
 	task := Task{
-		JobID: c.JobID, Attempt: c.Attempt, Argv: c.Argv, Dir: filepath.Join(a.dir, "work"), Workdir: c.Workdir,
+		JobID: c.JobID, Attempt: c.Attempt, Argv: c.Argv, Dir: a.workDir(), Workdir: c.Workdir,
 		GPUs: c.GPUs.UUIDs, Network: Network{Mode: string(c.Network.Mode), Allow: c.Network.Allow},
 		Trusted: a.d.cfg.Trusted && c.Renter.Owner,
 		Limits: Limits{
@@ -103,11 +103,11 @@ func (a *attempt) fetch(ctx context.Context, task *Task) *wire.Exit {
 		a.log.Error("fetching failed", "what", what, "error", err)
 		return &wire.Exit{Reason: wire.ReasonFetchFailed, Detail: what + " could not be fetched"}
 	}
-	if c.Bundle == nil {
-		if err := os.Mkdir(task.Dir, 0o700); err != nil {
-			return &wire.Exit{Reason: wire.ReasonHostError, Detail: "the host could not make the working folder"}
-		}
-	} else {
+	if err := a.d.ports.Folders.MakeDir(ctx, task.Dir, task.Limits.DiskBytes); err != nil {
+		a.log.Error("the working folder cannot be made", "error", err)
+		return &wire.Exit{Reason: wire.ReasonHostError, Detail: "the host could not make the working folder"}
+	}
+	if c.Bundle != nil {
 		zip := filepath.Join(a.dir, "bundle.zip")
 		if err := get(Remote{URL: c.Bundle.URL, Size: c.Bundle.Size, SHA256: c.Bundle.SHA256}, zip); err != nil {
 			return failed("the bundle", err)

@@ -64,7 +64,7 @@ func newWorld(t *testing.T) *world {
 }
 
 func (w *world) ports() daemon.Ports {
-	return daemon.Ports{Server: w.server, Transfer: w.store, Runtime: w.runtime, GPUs: fakeGPUs{}, Clock: w.clock, Watchdog: w.watchdog}
+	return daemon.Ports{Server: w.server, Transfer: w.store, Runtime: w.runtime, Folders: runtime.NewSimulated(time.Now), GPUs: fakeGPUs{}, Clock: w.clock, Watchdog: w.watchdog}
 }
 
 // start runs a daemon and answers how to stop it. Stopping waits for its end.

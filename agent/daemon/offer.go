@@ -71,7 +71,7 @@ func (d *Daemon) accept(c *wire.ManifestClaims) *rejection {
 	if err := d.journal.begin(key, c.JTI, c.Exp, d.clock.Now()); err != nil {
 		a.log.Error("the journal cannot be written", "error", err)
 		a.spool.close()
-		_ = removeAll(a.dir)
+		_ = d.ports.Folders.RemoveDir(a.dir)
 		return reject(wire.RejectReasonBusy, "the host cannot write its journal")
 	}
 	_ = faults.Point("offer.after_persist_before_accept")

@@ -56,6 +56,19 @@ type Runtime interface {
 	Sweep(ctx context.Context) error
 }
 
+// Folders are what jobs work in. Its methods may be called concurrently.
+type Folders interface {
+	// MakeDir makes the folder of a job, empty, for files to be laid in before Prepare.
+	// No more than about size bytes fit in where this machine can see to that; elsewhere
+	// the Run watches it. A size of 0 is no limit. On an error nothing is left of it, and
+	// one that was there is left alone.
+	MakeDir(ctx context.Context, dir string, size int64) error
+
+	// RemoveDir removes a folder with all that is in it, folders of MakeDir too, whatever
+	// a job did to them. One that is not there is no error.
+	RemoveDir(dir string) error
+}
+
 // Run is one attempt under way. The caller reads Output to its end, calls
 // Wait, collects the results from Task.Dir and then calls Cleanup. All methods
 // may be called concurrently.
@@ -148,8 +161,8 @@ const (
 // Report is what doctor shows of a runtime and the listing repeats.
 type Report struct {
 	Version string // of what does the isolating
-	// How each limit is kept: EnforcedCgroup, EnforcedRlimit, EnforcedWatched
-	// or EnforcedNot.
+	// How each limit is kept: EnforcedCgroup, EnforcedRlimit, EnforcedVolume,
+	// EnforcedWatched or EnforcedNot.
 	Memory, PIDs, CPU, Disk string
 	// Commands maps an interpreter to its version as seen inside a job;
 	// those that are missing there are absent.
@@ -162,6 +175,7 @@ type Report struct {
 const (
 	EnforcedCgroup  = "cgroup"  // by the kernel, for all processes together
 	EnforcedRlimit  = "rlimit"  // by the kernel, per process or file
+	EnforcedVolume  = "volume"  // by a file system of that size
 	EnforcedWatched = "watched" // looked at several times a second, then killed
 	EnforcedNot     = "none"
 )

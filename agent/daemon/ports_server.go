@@ -97,6 +97,7 @@ type Ports struct {
 	Server   Server
 	Transfer Transfer
 	Runtime  Runtime
+	Folders  Folders
 	GPUs     GPUs
 	Clock    Clock    // nil: the machine's
 	Watchdog Watchdog // nil: none, where no job outlives the daemon

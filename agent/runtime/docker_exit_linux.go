@@ -32,8 +32,10 @@ func (r *dockerRun) outcome(end *entry.End) daemon.Exit {
 	case e.Code != 0 && end.OOMKills > 0:
 		// A killed child alone is not the job's end: a job that copes exits 0.
 		e.Reason, e.Detail = daemon.ReasonOutOfMemory, memoryDetail(r.task.Limits)
-	case filledDisk(r.task, e.Code):
-		e.Reason, e.Detail = daemon.ReasonDiskFull, diskDetail(r.task.Limits)
+	default:
+		if detail := filledDisk(r.task, e.Code); detail != "" {
+			e.Reason, e.Detail = daemon.ReasonDiskFull, detail
+		}
 	}
 	return e
 }

@@ -55,14 +55,15 @@ type Docker struct {
 	user   string // who a job is
 	uid    int    // whose the job's folder is; -1: the agent's own already
 
-	mu   sync.Mutex
-	runs map[string]*dockerRun // until Cleanup
-	jobs sync.WaitGroup        // removals that the engine did not answer in time
-	stop context.CancelFunc
-	life context.Context
+	mu      sync.Mutex
+	runs    map[string]*dockerRun // until Cleanup
+	watched error                 // why folders of jobs are no file systems of their own; nil: they are
+	jobs    sync.WaitGroup        // removals that the engine did not answer in time
+	stop    context.CancelFunc
+	life    context.Context
 }
 
-var _ daemon.Runtime = (*Docker)(nil)
+var _ Machine = (*Docker)(nil)
 
 // NewDocker checks that the engine answers and that the entry can be mounted.
 func NewDocker(ctx context.Context, o DockerOptions) (*Docker, error) {
@@ -93,6 +94,11 @@ func NewDocker(ctx context.Context, o DockerOptions) (*Docker, error) {
 	if err := d.installEntry(); err != nil {
 		return nil, errors.Join(fmt.Errorf("docker runtime: %w", err), api.Close())
 	}
+	// What an earlier agent was trying when it was killed.
+	if err := errors.Join(removeFolder(d.tries()), os.Mkdir(d.tries(), 0o700)); err != nil {
+		return nil, errors.Join(fmt.Errorf("docker runtime: %w", err), api.Close())
+	}
+	d.watched = tryVolume(ctx, d.tries())
 	return d, nil
 }
 
@@ -153,12 +159,18 @@ func (d *Docker) Info() daemon.RuntimeInfo {
 }
 
 // Probe implements daemon.Runtime: it runs the entry alone, in the default image.
-func (d *Docker) Probe(ctx context.Context) (daemon.Report, error) {
-	r := daemon.Report{
+func (d *Docker) Probe(ctx context.Context) (r daemon.Report, _ error) {
+	r = daemon.Report{
 		Version: fmt.Sprintf("Docker %s", d.engine.ServerVersion), Memory: enforced(d.engine.MemoryLimit),
-		PIDs: enforced(d.engine.PidsLimit), CPU: enforced(d.engine.CPUCfsQuota), Disk: daemon.EnforcedWatched,
+		PIDs: enforced(d.engine.PidsLimit), CPU: enforced(d.engine.CPUCfsQuota), Disk: daemon.EnforcedVolume,
 		Commands: map[string]string{},
 	}
+	defer func() {
+		if why := d.whyWatched(); why != nil {
+			r.Disk = daemon.EnforcedWatched
+			r.Warnings = append(r.Warnings, "What a job writes is watched instead of limited: "+why.Error()+".")
+		}
+	}()
 	if r.Memory == daemon.EnforcedNot {
 		return r, errors.New("the engine cannot limit memory: enable the memory cgroup (kernel parameter cgroup_enable=memory)")
 	}
@@ -166,13 +178,11 @@ func (d *Docker) Probe(ctx context.Context) (daemon.Report, error) {
 		r.Warnings = append(r.Warnings, "No image is named for jobs without one: nothing was tried.")
 		return r, nil
 	}
-	dir, err := os.MkdirTemp(d.o.Dir, "probe-")
-	if err != nil {
-		return r, err
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
 	for _, command := range []string{"sh", "python3"} {
-		v, err := probeCommand(ctx, d, dir, command)
+		v, err := probeCommand(ctx, d, d.tries(), command)
+		if errors.Is(err, errUnseen) { // from now on they are watched
+			v, err = probeCommand(ctx, d, d.tries(), command)
+		}
 		switch {
 		case err == nil:
 			r.Commands[command] = v
@@ -199,6 +209,27 @@ func (d *Docker) image(t daemon.Task) string {
 	}
 	return t.Image
 }
+
+// tries is the folder for what is tried out.
+func (d *Docker) tries() string { return filepath.Join(d.o.Dir, "tries") }
+
+// whyWatched says why folders of jobs are no file systems of their own; nil: they are.
+func (d *Docker) whyWatched() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.watched
+}
+
+// MakeDir implements daemon.Folders.
+func (d *Docker) MakeDir(ctx context.Context, dir string, size int64) error {
+	if size > 0 && d.whyWatched() == nil {
+		return makeVolume(ctx, dir, size)
+	}
+	return os.Mkdir(dir, 0o700)
+}
+
+// RemoveDir implements daemon.Folders.
+func (d *Docker) RemoveDir(dir string) error { return removeFolder(dir) }
 
 // Prepare implements daemon.Runtime.
 func (d *Docker) Prepare(ctx context.Context, t daemon.Task, progress func(daemon.Progress)) error {
@@ -242,6 +273,11 @@ func (d *Docker) Start(ctx context.Context, t daemon.Task) (daemon.Run, error) {
 		return nil, err
 	}
 	if err := r.start(ctx); err != nil {
+		if errors.Is(err, errUnseen) {
+			d.mu.Lock()
+			d.watched = errUnseen
+			d.mu.Unlock()
+		}
 		return nil, errors.Join(fmt.Errorf("start %s: %w", r.name, err), r.Cleanup())
 	}
 	return r, nil

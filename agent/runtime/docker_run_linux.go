@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -80,7 +81,7 @@ func (r *dockerRun) start(ctx context.Context) error {
 	}
 	limits := r.task.Limits
 	err = r.d.writeTask(r.dir, entry.Task{
-		Argv: argv, Env: environment(r.task, defaults), Dir: dir, MaxRuntime: limits.MaxRuntime, Grace: limits.Grace,
+		Argv: argv, Env: environment(r.task, defaults), Dir: dir, Volume: entryVolume(r.task.Dir), MaxRuntime: limits.MaxRuntime, Grace: limits.Grace,
 	})
 	if err != nil {
 		return err
@@ -155,7 +156,22 @@ func (r *dockerRun) said(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if c.State.ExitCode == entry.WrongVolume {
+		return errUnseen
+	}
 	return fmt.Errorf("exit code %d: %s", c.State.ExitCode, c.State.Error)
+}
+
+// errUnseen is an engine that mounts what lies below a job's file system.
+var errUnseen = errors.New("the engine does not see the file systems that the agent mounts")
+
+// entryVolume is how a container knows a folder that is a file system of its own.
+func entryVolume(dir string) *entry.Volume {
+	var s syscall.Stat_t
+	if _, own := volume(dir); !own || syscall.Stat(dir, &s) != nil {
+		return nil
+	}
+	return &entry.Volume{Path: daemon.WorkDir, Device: s.Dev, Inode: s.Ino}
 }
 
 // departure is the end of a container; an error says that nobody knows how.

@@ -78,8 +78,8 @@ func (r *processRun) explain(e *daemon.Exit) {
 		e.Reason, e.Detail = daemon.ReasonOutOfMemory, memoryDetail(r.task.Limits)
 		return
 	}
-	if filledDisk(r.task, e.Code) {
-		e.Reason, e.Detail = daemon.ReasonDiskFull, diskDetail(r.task.Limits)
+	if detail := filledDisk(r.task, e.Code); detail != "" {
+		e.Reason, e.Detail = daemon.ReasonDiskFull, detail
 	}
 }
 
@@ -114,14 +114,21 @@ func timeoutDetail(l daemon.Limits) string {
 	return fmt.Sprintf("The job ran longer than %s.", l.MaxRuntime)
 }
 
-// filledDisk says that a job that ended with a code has used up its disk.
-func filledDisk(t daemon.Task, code int) bool {
+// filledDisk tells of a job that ended with a code that it has used up its disk; "" says
+// that it has not.
+func filledDisk(t daemon.Task, code int) string {
 	limit := t.Limits.DiskBytes
 	if limit <= 0 {
-		return false
+		return ""
 	}
 	used := diskUsage(t.Dir)
-	return used > limit || code != 0 && used == limit || code == 128+int(unix.SIGXFSZ)
+	if used > limit || code != 0 && used == limit || code == 128+int(unix.SIGXFSZ) {
+		return diskDetail(t.Limits)
+	}
+	if fs, own := volume(t.Dir); own && code != 0 && fs.Ffree == 0 {
+		return fmt.Sprintf("The job made %d files, which is all that its %d MiB of disk hold: ask for more with needs.disk_mb.", fs.Files, limit>>20)
+	}
+	return ""
 }
 
 // exitCode is the shell's: signals count from 128.

@@ -11,18 +11,25 @@ import (
 	"github.com/peergpu/peergpu/agent/daemon"
 )
 
+// probeDisk is what a probe may write, which is nothing much.
+const probeDisk = 1 << 20
+
 // probeCommand runs a command as a job, in a folder below dir, and answers its first line.
-func probeCommand(ctx context.Context, r daemon.Runtime, dir, command string) (string, error) {
+func probeCommand(ctx context.Context, r Machine, dir, command string) (string, error) {
 	dir, err := os.MkdirTemp(dir, "probe-")
 	if err != nil {
 		return "", err
 	}
-	defer func() { _ = os.RemoveAll(dir) }()
+	defer func() { _ = r.RemoveDir(dir) }()
+	work := filepath.Join(dir, "work")
+	if err := r.MakeDir(ctx, work, probeDisk); err != nil {
+		return "", err
+	}
 	argv := []string{command, "--version"}
 	if command == "sh" {
 		argv = []string{"sh", "-c", "echo ok"}
 	}
-	t := daemon.Task{JobID: filepath.Base(dir), Attempt: 1, Argv: argv, Dir: dir, Trusted: true}
+	t := daemon.Task{JobID: filepath.Base(dir), Attempt: 1, Argv: argv, Dir: work, Trusted: true, Limits: daemon.Limits{DiskBytes: probeDisk}}
 	if err := r.Prepare(ctx, t, nil); err != nil {
 		return "", err
 	}

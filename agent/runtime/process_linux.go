@@ -32,7 +32,7 @@ type Process struct {
 	runs map[string]*processRun // until Cleanup
 }
 
-var _ daemon.Runtime = (*Process)(nil)
+var _ Machine = (*Process)(nil)
 
 // NewProcess checks by running it that the sandbox works. Without one it
 // refuses, unless told that the jobs are the owner's own.
@@ -131,6 +131,12 @@ func (p *Process) Probe(ctx context.Context) (daemon.Report, error) {
 	}
 	return r, nil
 }
+
+// MakeDir implements daemon.Folders.
+func (p *Process) MakeDir(_ context.Context, dir string, _ int64) error { return os.Mkdir(dir, 0o700) }
+
+// RemoveDir implements daemon.Folders.
+func (p *Process) RemoveDir(dir string) error { return removeFolder(dir) }
 
 // Prepare implements daemon.Runtime.
 func (p *Process) Prepare(ctx context.Context, t daemon.Task, progress func(daemon.Progress)) error {

@@ -12,7 +12,7 @@ import (
 )
 
 // Process cannot be had here.
-type Process struct{ daemon.Runtime }
+type Process struct{ Machine }
 
 // NewProcess fails: sandboxes as we need them exist on Linux alone.
 func NewProcess(context.Context, Options) (*Process, error) {
@@ -23,7 +23,7 @@ func NewProcess(context.Context, Options) (*Process, error) {
 func (*Process) Close() error { return nil }
 
 // Docker cannot be had here.
-type Docker struct{ daemon.Runtime }
+type Docker struct{ Machine }
 
 // NewDocker fails: the entry of containers speaks to an agent on the engine's own machine.
 func NewDocker(context.Context, DockerOptions) (*Docker, error) {
@@ -52,6 +52,9 @@ func EngineAnswers(context.Context, string) bool { return false }
 
 // Examine finds nothing: there is no Docker.
 func (*Docker) Examine(context.Context, bool) []Finding { return nil }
+
+// ExamineVolumes finds nothing either.
+func (*Docker) ExamineVolumes() Finding { return Finding{} }
 
 // TryGPU finds nothing either.
 func (*Docker) TryGPU(context.Context, string) Finding { return Finding{} }

@@ -47,7 +47,7 @@ type Simulated struct {
 	runs map[string]*simulatedRun
 }
 
-var _ daemon.Runtime = (*Simulated)(nil)
+var _ Machine = (*Simulated)(nil)
 
 // NewSimulated makes a runtime that measures time by now.
 func NewSimulated(now func() time.Time) *Simulated {
@@ -68,6 +68,14 @@ func (s *Simulated) Probe(context.Context) (daemon.Report, error) {
 		Warnings: []string{"Jobs are simulated: nothing of theirs is run."},
 	}, nil
 }
+
+// MakeDir implements daemon.Folders.
+func (s *Simulated) MakeDir(_ context.Context, dir string, _ int64) error {
+	return os.Mkdir(dir, 0o700)
+}
+
+// RemoveDir implements daemon.Folders.
+func (s *Simulated) RemoveDir(dir string) error { return removeFolder(dir) }
 
 // Prepare implements daemon.Runtime.
 func (s *Simulated) Prepare(ctx context.Context, t daemon.Task, progress func(daemon.Progress)) error {

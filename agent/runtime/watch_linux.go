@@ -83,9 +83,12 @@ func (r *processRun) lookAtProcesses(memory, pids bool) time.Duration {
 	return monotonic() - began
 }
 
-// diskUsage is what a folder takes on disk. Hard links count once each, which
-// errs against the job.
+// diskUsage is what a folder takes on disk. Where it is no file system of its own, hard
+// links count once each, which errs against the job.
 func diskUsage(dir string) (n int64) {
+	if fs, own := volume(dir); own {
+		return int64(fs.Blocks-fs.Bfree) * fs.Bsize
+	}
 	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return nil //nolint:nilerr // gone meanwhile, or closed by the job: not ours to fail

@@ -222,6 +222,9 @@ func TestAFailingReaderIsNotTheArchivesFault(t *testing.T) {
 			_, err = bundle.Extract(r, int64(len(b)), filepath.Join(parent, "code"), bundle.DefaultLimits(), nil)
 			require.ErrorIs(t, err, errDisk)
 			require.Empty(t, listing(t, parent))
+			_, err = bundle.Extract(r, int64(len(b)), parent, bundle.DefaultLimits(), nil)
+			require.ErrorIs(t, err, errDisk)
+			require.Empty(t, listing(t, parent), "it is there still, and empty")
 		}
 	}
 }

@@ -6,18 +6,19 @@ import (
 	"io"
 	"os"
 	"path"
+	"path/filepath"
 )
 
 // Owner is whom the unpacked files belong to.
 type Owner struct{ UID, GID int }
 
-// Extract makes the folder dir, which must not exist, and unpacks the archive
-// into it under the same rules as Check, each file's content being checked while
+// Extract unpacks the archive into the folder dir, which it makes unless it is there
+// and empty, under the same rules as Check, each file's content being checked while
 // it is written. The folder gets the mode 0700, those in it 0755, files 0644 or,
 // where anybody may execute them, 0755, whatever the process's umask is. With an
 // owner everything is given to it, which takes the rights to do so.
 //
-// On any error nothing is left of dir. Nothing is written anywhere else. An error
+// On any error nothing is left in dir, nor of it where it was not there. Nothing is written anywhere else. An error
 // that is no *Error comes from r or from the file system.
 func Extract(r io.ReaderAt, size int64, dir string, limits Limits, owner *Owner) (Summary, error) {
 	src := &source{r: r}
@@ -25,13 +26,38 @@ func Extract(r io.ReaderAt, size int64, dir string, limits Limits, owner *Owner)
 	if err != nil {
 		return Summary{}, src.blame(err)
 	}
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	made, err := makeDir(dir)
+	if err != nil {
 		return Summary{}, fmt.Errorf("unpack: %w", err)
 	}
 	if err := src.blame(unpack(src, a, dir, owner)); err != nil {
-		return Summary{}, errors.Join(err, os.RemoveAll(dir))
+		return Summary{}, errors.Join(err, clearDir(dir, made))
 	}
 	return a.summary, nil
+}
+
+// makeDir makes a folder that may be there when it is empty.
+func makeDir(dir string) (made bool, err error) {
+	if err := os.Mkdir(dir, 0o700); !errors.Is(err, os.ErrExist) {
+		return err == nil, err
+	}
+	left, err := os.ReadDir(dir)
+	if err == nil && len(left) > 0 {
+		err = fmt.Errorf("the folder %s is not empty: %w", dir, os.ErrExist)
+	}
+	return false, err
+}
+
+// clearDir removes what is in a folder, or all of it.
+func clearDir(dir string, all bool) error {
+	if all {
+		return os.RemoveAll(dir)
+	}
+	left, err := os.ReadDir(dir)
+	for _, e := range left {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+	}
+	return err
 }
 
 // unpack writes the entries below dir, which os.Root makes impossible to leave

@@ -51,7 +51,7 @@ var table = []row{
 	{"agent/daemon/**", agent, "jose sys"},
 	{"agent/gpu/nvml", agent, "nvml"},
 	{"agent/gpu", agent, ""},
-	{"agent/runtime/**", agent, "docker oci sys"},
+	{"agent/runtime/**", agent, "docker moby-sys oci sys"},
 	{"agent/entry", "agent/runtime/entry", ""},
 	{"agent/transfer", agent, "websocket"},
 	{"agent", agent, "kong yaml sys"},
@@ -59,7 +59,7 @@ var table = []row{
 	{"", "application adapters agent/daemon agent/gpu agent/runtime agent/transfer", "fx kong"},
 
 	{hooks, "", ""},
-	{"tests/**", "**", testVendors + " pgx sqlite websocket echo kin-openapi watermill fx jose oci oras otlp sys"},
+	{"tests/**", "**", testVendors + " pgx sqlite websocket echo kin-openapi watermill fx jose oci oras otlp moby-sys sys"},
 }
 
 const (
@@ -95,6 +95,7 @@ var vendors = map[string]string{
 	"jose":         "github.com/go-jose/go-jose/v4",
 	"kin-openapi":  "github.com/getkin/kin-openapi",
 	"kong":         "github.com/alecthomas/kong",
+	"moby-sys":     "github.com/moby/sys",
 	"nvml":         "github.com/NVIDIA/go-nvml",
 	"oapi-runtime": "github.com/oapi-codegen/runtime",
 	"oauth2":       "golang.org/x/oauth2",

@@ -21,12 +21,12 @@ import (
 
 // RuntimeCase is an adapter of daemon.Runtime under test.
 type RuntimeCase struct {
-	Open func(t *testing.T) daemon.Runtime
+	Open func(t *testing.T) runtime.Machine
 	// Command makes a command of a script in the simulated runtime's language.
 	Command func(script ...string) []string
 	// Again opens the folder of a runtime anew, as the next process of an agent that was
 	// killed does. Nil where runs die with the agent.
-	Again func(t *testing.T, dead daemon.Runtime) daemon.Runtime
+	Again func(t *testing.T, dead runtime.Machine) runtime.Machine
 	// Trusted runs the suite's jobs as the owner's own.
 	Trusted bool
 }
@@ -260,6 +260,18 @@ func runtimeLimits(t *testing.T, c RuntimeCase) {
 		assert.Equal(t, daemon.ReasonDiskFull, e.Reason)
 		assert.Contains(t, e.Detail, "1 MiB")
 	})
+	t.Run("a full disk of the runtime's own making is none either", func(t *testing.T) {
+		t.Parallel()
+		_, e := c.within(t, 1<<20, c.Command("write a 700000", "write b 700000", "write c 700000", "hang")...)
+		assert.Equal(t, daemon.ReasonDiskFull, e.Reason)
+		assert.Contains(t, e.Detail, "1 MiB")
+		task, e := c.within(t, 1<<20, c.Command("write a 700000", "write b 200000", "exit 3")...)
+		assert.Equal(t, 3, e.Code, e.Detail)
+		assert.Empty(t, e.Reason)
+		i, err := os.Stat(filepath.Join(task.Dir, "a"))
+		require.NoError(t, err)
+		assert.EqualValues(t, 700_000, i.Size())
+	})
 	t.Run("one file beyond the disk limit is a full disk too", func(t *testing.T) {
 		t.Parallel()
 		task := c.task(t, "write a 3000000", "hang")
@@ -298,6 +310,18 @@ func (c RuntimeCase) begin(t *testing.T, task daemon.Task) daemon.Run {
 	r := c.Open(t)
 	require.NoError(t, r.Prepare(t.Context(), task, nil))
 	return c.start(t, r, task)
+}
+
+// within runs a script in a folder of the runtime's own making.
+func (c RuntimeCase) within(t *testing.T, disk int64, argv ...string) (daemon.Task, daemon.Exit) {
+	r, task := c.Open(t), c.task(t, "exit 0")
+	task.Argv, task.Limits.DiskBytes = argv, disk
+	task.Dir = filepath.Join(task.Dir, "work")
+	require.NoError(t, r.MakeDir(t.Context(), task.Dir, disk))
+	require.NoError(t, r.Prepare(t.Context(), task, nil))
+	e, _ := c.follow(t, c.start(t, r, task))
+	t.Cleanup(func() { assert.NoError(t, r.RemoveDir(task.Dir)) })
+	return task, e
 }
 
 func (c RuntimeCase) start(t *testing.T, r daemon.Runtime, task daemon.Task) daemon.Run {

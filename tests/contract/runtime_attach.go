@@ -21,7 +21,7 @@ func runtimeAttach(t *testing.T, c RuntimeCase) {
 		assert.False(t, r.Info().Survives)
 		return
 	}
-	begin := func(t *testing.T, script ...string) (daemon.Runtime, daemon.Task, daemon.Run) {
+	begin := func(t *testing.T, script ...string) (runtime.Machine, daemon.Task, daemon.Run) {
 		r, task := c.Open(t), c.task(t, script...)
 		require.True(t, r.Info().Survives)
 		require.NoError(t, r.Prepare(t.Context(), task, nil))

@@ -2,6 +2,8 @@ package contract
 
 import (
 	"fmt"
+	"os"
+	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -9,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/peergpu/peergpu/agent/daemon"
 	"github.com/peergpu/peergpu/agent/runtime"
@@ -19,7 +22,7 @@ import (
 func TestSimulatedRuntime(t *testing.T) {
 	t.Parallel()
 	Runtime(t, RuntimeCase{
-		Open:    func(*testing.T) daemon.Runtime { return runtime.NewSimulated(time.Now) },
+		Open:    func(*testing.T) runtime.Machine { return runtime.NewSimulated(time.Now) },
 		Command: func(script ...string) []string { return append([]string{"simulate"}, script...) },
 	})
 }
@@ -38,6 +41,20 @@ func TestProcessRuntimeWithoutSandbox(t *testing.T) {
 func TestDockerRuntime(t *testing.T) {
 	t.Parallel()
 	Runtime(t, docker(dockerOptions(t)))
+}
+
+func TestFolders(t *testing.T) {
+	t.Parallel()
+	for name, open := range map[string]func(*testing.T) runtime.Machine{
+		"of the simulated runtime": func(*testing.T) runtime.Machine { return runtime.NewSimulated(time.Now) },
+		"of the process runtime":   process(runtime.Options{Unsandboxed: true}),
+		"of the docker runtime":    docker(dockerOptions(t)).Open,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			Folders(t, open(t))
+		})
+	}
 }
 
 func dockerOptions(t *testing.T) runtime.DockerOptions {
@@ -94,6 +111,39 @@ func TestAPullThatGoesWrongIsGivenUp(t *testing.T) {
 	})
 }
 
+// volumes says whether jobs have file systems of their own here, which takes root and
+// loop devices.
+func volumes(t *testing.T, r daemon.Runtime) bool {
+	t.Helper()
+	report, err := r.Probe(t.Context())
+	require.NoError(t, err)
+	return report.Disk == daemon.EnforcedVolume
+}
+
+func TestAJobThatIsQuickerThanTheWatchMeetsAWall(t *testing.T) {
+	t.Parallel()
+	c := docker(dockerOptions(t))
+	limited := volumes(t, c.Open(t))
+	_, noDevices := os.Stat("/dev/loop-control")
+	_, noProgram := exec.LookPath("mkfs.ext4")
+	assert.Equal(t, os.Geteuid() == 0 && noDevices == nil && noProgram == nil, limited)
+	const disk = 4 << 20
+	task, e := c.within(t, disk, "sh", "-c", "i=0; while [ $i -lt 40 ]; do head -c 4000000 /dev/zero > f$i; i=$((i+1)); done; exit 0")
+	assert.Equal(t, daemon.ReasonDiskFull, e.Reason)
+	if limited {
+		var fs unix.Statfs_t
+		require.NoError(t, unix.Statfs(task.Dir, &fs))
+		assert.Less(t, int64(fs.Blocks)*fs.Bsize, int64(3*disk), "it takes no more than that from the machine")
+	}
+	_, e = c.within(t, disk, "sh", "-c", "i=0; while [ $i -lt 5000 ] && : > f$i; do i=$((i+1)); done 2>/dev/null; [ $i = 5000 ]")
+	if limited {
+		assert.Equal(t, daemon.ReasonDiskFull, e.Reason)
+		assert.Contains(t, e.Detail, "files")
+	} else {
+		assert.Empty(t, e.Reason)
+	}
+}
+
 func TestAnImageOfAHundredLayersIsPulledAndRuns(t *testing.T) {
 	t.Parallel()
 	o := dockerOptions(t)
@@ -115,8 +165,8 @@ func TestAnImageOfAHundredLayersIsPulledAndRuns(t *testing.T) {
 	require.NoError(t, run.Cleanup())
 }
 
-func process(o runtime.Options) func(t *testing.T) daemon.Runtime {
-	return func(t *testing.T) daemon.Runtime {
+func process(o runtime.Options) func(t *testing.T) runtime.Machine {
+	return func(t *testing.T) runtime.Machine {
 		own := o
 		own.Dir = t.TempDir()
 		r, err := runtime.NewProcess(t.Context(), own)
@@ -128,7 +178,7 @@ func process(o runtime.Options) func(t *testing.T) daemon.Runtime {
 
 func docker(o runtime.DockerOptions) RuntimeCase {
 	var folders sync.Map // *runtime.Docker → its folder
-	open := func(t *testing.T, dir string) daemon.Runtime {
+	open := func(t *testing.T, dir string) runtime.Machine {
 		own := o
 		own.Dir = dir
 		r, err := runtime.NewDocker(t.Context(), own)
@@ -138,8 +188,8 @@ func docker(o runtime.DockerOptions) RuntimeCase {
 		return r
 	}
 	return RuntimeCase{
-		Open: func(t *testing.T) daemon.Runtime { return open(t, testkit.Dir(t)) },
-		Again: func(t *testing.T, dead daemon.Runtime) daemon.Runtime {
+		Open: func(t *testing.T) runtime.Machine { return open(t, testkit.Dir(t)) },
+		Again: func(t *testing.T, dead runtime.Machine) runtime.Machine {
 			require.NoError(t, dead.(*runtime.Docker).Close())
 			dir, _ := folders.Load(dead)
 			return open(t, dir.(string))

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -18,6 +19,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/moby/sys/mountinfo"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -133,6 +135,7 @@ func TestAContainerOutlivesItsAgent(t *testing.T) {
 			t.Parallel()
 			c, u := inContainers(t, host, image)
 			command, printed := lines(150)
+			command[2] = "mkdir outputs; echo before > outputs/a; " + command[2] + "; echo after > outputs/b"
 			id := c.Submit(u, command, map[string]any{})
 			u.Await(id, func(j job) bool { return j.State == "running" && strings.Contains(u.log(id), "line 20\n") })
 			end(c)
@@ -141,6 +144,54 @@ func TestAContainerOutlivesItsAgent(t *testing.T) {
 			assert.Equal(t, "succeeded", j.State, j.Reason)
 			assert.Equal(t, 1, j.Attempt, "it was not given to anybody else")
 			assert.Equal(t, printed, u.log(id))
+			assert.Equal(t, map[string]string{"outputs/a": "before\n", "outputs/b": "after\n"}, u.results(id))
+			require.Eventually(t, func() bool { return len(c.mounts()) == 0 }, patience, interval, "its file system went with it")
+			require.Zero(t, c.Stop())
+			c.Sound(invariants.World{Swept: invariants.Later})
+		})
+	}
+}
+
+// mounts are the file systems of jobs that there are.
+func (c *Cluster) mounts() []string {
+	c.t.Helper()
+	found, err := mountinfo.GetMounts(mountinfo.PrefixFilter(c.dir))
+	require.NoError(c.t, err)
+	var list []string
+	for _, m := range found {
+		list = append(list, m.Mountpoint)
+	}
+	return list
+}
+
+// An agent of a mount namespace of its own, as many a systemd unit gives it, makes file
+// systems that the engine does not see.
+func TestAJobOfAnEngineThatSeesNoVolumesIsWatched(t *testing.T) {
+	t.Parallel()
+	host, image := testkit.Docker(t)
+	registry := testkit.Registry(t, host).Host
+	testkit.Push(t, host, image, registry+"/op/standard:1")
+	for name, settings := range map[string]string{
+		"found out when the agent starts": fmt.Sprintf("docker: {host: %q, image: %q}", host, image),
+		"found out by a job":              fmt.Sprintf("docker: {host: %q}", host),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, u := market(t, Profile{}, patient, "PEERGPU_REGISTRIES=http://"+registry, "PEERGPU_IMAGES=default="+registry+"/op/standard:1")
+			c.Enrol(u, "box", "docker", 1, settings)
+			agent := c.command("peergpu-agent", "run")
+			agent.Env = append(agent.Env, "PEERGPU_AGENT_HOME="+filepath.Join(c.dir, "box"))
+			// Volumes of other tests would live on in it.
+			const alone = `for m in $(grep -o "/tmp/peergpu[^ ]*/work" /proc/self/mountinfo); do umount -l "$m"; done; exec "$@"`
+			agent.Args = append([]string{"unshare", "--mount", "--propagation", "private", "--", "sh", "-c", alone, "sh", agent.Path}, agent.Args[1:]...)
+			unshare, err := exec.LookPath("unshare")
+			require.NoError(t, err)
+			agent.Path = unshare
+			c.agents["box"] = c.launch(agent)
+			require.Eventually(t, func() bool { return u.online("box") }, patience, interval)
+			j := u.Await(c.Submit(u, []string{"sh", "-c", "mkdir outputs; echo 1 > outputs/a"}, oneGPU()), job.over)
+			assert.Equal(t, "succeeded", j.State, j.Reason)
+			assert.Equal(t, map[string]string{"outputs/a": "1\n"}, u.results(j.ID))
 			require.Zero(t, c.Stop())
 			c.Sound(invariants.World{Swept: invariants.Later})
 		})

@@ -182,7 +182,7 @@ func TestDoctorExaminesTheEngineAndRunRefusesWhatIsUnsafe(t *testing.T) {
 	c.toolkit("box", "1.17.8")
 	code, said := c.says("box", "doctor")
 	assert.Zero(t, code, said)
-	for _, line := range []string{"ok    engine    Docker ", "ok    limits ", "ok    images ", "ok    toolkit   NVIDIA Container Toolkit 1.17.8", "ok    gpu       containers get " + gpu, "ok    sandbox   docker"} {
+	for _, line := range []string{"ok    engine    Docker ", "ok    limits ", "ok    images ", "ok    toolkit   NVIDIA Container Toolkit 1.17.8", "ok    gpu       containers get " + gpu, "ok    sandbox   docker", "  volumes   "} {
 		assert.Contains(t, said, line)
 	}
 

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 
 // NoProcesses fails the test if, ten seconds after its end, another process
 // still has to do with the mark: names it in its command line or environment,
-// works under it or has it mounted. A folder of the test's own is a good mark:
+// works under it or, where its mounts are not everybody's, has it mounted. A folder of the test's own is a good mark:
 // it finds orphans and the inside of sandboxes, and tests may run in parallel.
 func NoProcesses(t testing.TB, mark string) {
 	t.Helper()
@@ -46,10 +47,20 @@ func Processes(mark string) []string {
 	return found
 }
 
+// ours is the mount namespace that this process is in.
+var ours = sync.OnceValue(func() string {
+	space, _ := os.Readlink("/proc/self/ns/mnt")
+	return space
+})
+
 // bears tells whether the process at a folder of /proc has to do with the
 // mark. What cannot be read is gone, or belongs to somebody else.
 func bears(dir, mark string) bool {
-	for _, file := range []string{"cmdline", "environ", "mountinfo"} {
+	files := []string{"cmdline", "environ"}
+	if space, err := os.Readlink(filepath.Join(dir, "ns/mnt")); err == nil && space != ours() {
+		files = append(files, "mountinfo")
+	}
+	for _, file := range files {
 		if content, err := os.ReadFile(filepath.Join(dir, file)); err == nil && strings.Contains(string(content), mark) {
 			return true
 		}

@@ -4,11 +4,13 @@
 package testkit
 
 import (
+	"errors"
 	"net"
 	"os"
 	"sync"
 	"testing"
 
+	"github.com/moby/sys/mount"
 	"github.com/stretchr/testify/require"
 
 	"github.com/peergpu/peergpu/tests/testkit/servers"
@@ -42,12 +44,13 @@ func Listen(t testing.TB) net.Listener {
 }
 
 // Dir returns a folder for the test. Its path is shorter than t.TempDir's, so
-// that a Unix socket fits in, and another user may enter it.
+// that a Unix socket fits in, and another user may enter it. File systems in it, of jobs
+// whose agent was killed, go with it.
 func Dir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "peergpu-")
 	require.NoError(t, err)
 	require.NoError(t, os.Chmod(dir, 0o755))
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	t.Cleanup(func() { require.NoError(t, errors.Join(mount.RecursiveUnmount(dir), os.RemoveAll(dir))) })
 	return dir
 }

@@ -60,6 +60,12 @@ func Main() int {
 		fmt.Fprintln(os.Stderr, "peergpu-entry:", err)
 		return 2
 	}
+	if v := p.task.Volume; v != nil {
+		var s syscall.Stat_t
+		if err := syscall.Stat(v.Path, &s); err != nil || s.Dev != v.Device || s.Ino != v.Inode {
+			return WrongVolume
+		}
+	}
 	terminate := make(chan os.Signal, 1)
 	signal.Notify(terminate, syscall.SIGTERM)
 	go func() {

@@ -33,11 +33,24 @@ type Task struct {
 	Argv []string `json:"argv"` // executed as it is, looked up in the PATH of Env
 	Env  []string `json:"env"`  // the whole environment, as K=V
 	Dir  string   `json:"dir"`  // where it starts
+	// Volume is a folder that has to be the very one that the agent has.
+	Volume *Volume `json:"volume,omitempty"`
 	// MaxRuntime is the time from its start after which it is asked to end, 0 for no limit;
 	// Grace after that it is killed.
 	MaxRuntime time.Duration `json:"max_runtime"`
 	Grace      time.Duration `json:"grace"`
 }
+
+// Volume is a folder by what the kernel knows it by, whatever it is mounted as.
+type Volume struct {
+	Path   string `json:"path"`
+	Device uint64 `json:"device"`
+	Inode  uint64 `json:"inode"`
+}
+
+// WrongVolume is the entry's exit code where Volume is another folder here: what the agent
+// mounts, the engine does not see.
+const WrongVolume = 3
 
 // End is how a command ended. No process of the job is left then.
 type End struct {

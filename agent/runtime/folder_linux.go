@@ -1,0 +1,98 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/moby/sys/mount"
+)
+
+// volumeTime is how long making a file system may take; it writes little.
+const volumeTime = 30 * time.Second
+
+// makeVolume makes a folder that is a file system of its own, of no more than size bytes
+// and what ext4 needs for itself. It lies in a file with holes, which takes from the machine
+// what was written, and goes with the mount. This takes root, mkfs.ext4 and mount.
+func makeVolume(ctx context.Context, dir string, size int64) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, volumeTime)
+	defer cancel()
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	image := dir + ".img"
+	defer func() {
+		err = errors.Join(err, os.Remove(image)) // what is mounted keeps it
+		if err != nil {
+			err = errors.Join(err, removeFolder(dir))
+		}
+	}()
+	f, err := os.OpenFile(image, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	// Beyond the limit, so that a job meets it first: the watch tells it why it ends. What
+	// is more is a wall for one that is quicker.
+	if err := errors.Join(f.Truncate(size+size/16+4<<20), f.Close()); err != nil {
+		return err
+	}
+	// Nothing in it outlives the machine's next boot, so no journal; an inode for 8 KiB.
+	err = say(ctx, "mkfs.ext4", "-q", "-F", "-m", "0", "-i", "8192", "-O", "^has_journal", "-E", "lazy_itable_init=1,nodiscard", image)
+	if err != nil {
+		return err
+	}
+	// The kernel lets the loop device go with the mount. What is deleted is given back.
+	err = say(ctx, "mount", "-t", "ext4", "-o", "loop,nosuid,nodev,noatime,discard,noinit_itable", image, dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.Chmod(dir, 0o700), os.Remove(filepath.Join(dir, "lost+found"))) //nolint:gosec // it is a folder, to be entered
+}
+
+// say runs a program that has nothing to say when all is well.
+func say(ctx context.Context, name string, args ...string) error {
+	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
+	if err != nil && ctx.Err() == nil {
+		return fmt.Errorf("%s: %w: %s", name, err, strings.TrimSpace(string(out)))
+	}
+	return err
+}
+
+// tryVolume says why no folder can be a file system of its own here.
+func tryVolume(ctx context.Context, dir string) error {
+	if os.Geteuid() != 0 {
+		return errors.New("the agent does not run as root")
+	}
+	dir, err := os.MkdirTemp(dir, "volume-")
+	if err != nil {
+		return err
+	}
+	return errors.Join(makeVolume(ctx, filepath.Join(dir, "work"), probeDisk), removeFolder(dir))
+}
+
+// removeFolder removes a folder with all that is in it, file systems of jobs too.
+func removeFolder(dir string) error {
+	above, err := filepath.EvalSymlinks(filepath.Dir(dir)) // as the kernel lists mounts
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(mount.RecursiveUnmount(filepath.Join(above, filepath.Base(dir))), removeTree(dir))
+}
+
+// volume is the file system of a job's folder, when it has one of its own.
+func volume(dir string) (fs syscall.Statfs_t, own bool) {
+	var in, above syscall.Stat_t
+	if syscall.Stat(dir, &in) != nil || syscall.Stat(filepath.Dir(dir), &above) != nil || in.Dev == above.Dev {
+		return fs, false
+	}
+	return fs, syscall.Statfs(dir, &fs) == nil
+}
