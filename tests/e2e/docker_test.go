@@ -120,6 +120,28 @@ func TestJobsRunInContainers(t *testing.T) {
 func first(a, _ string) string  { return a }
 func second(_, b string) string { return b }
 
+func TestAContainerThatPrintsPastItsLogCapIsCutAndRunsOn(t *testing.T) {
+	t.Parallel()
+	const most = 100_000
+	host, image := testkit.Docker(t)
+	c, u := market(t, Profile{}, patient, fmt.Sprintf("PEERGPU_LOG_BYTES=%d", most))
+	c.Agent(u, "box", "docker", 1, fmt.Sprintf("docker: {host: %q, image: %q}", host, image))
+	j := u.Await(c.Submit(u, []string{"sh", "-c", "seq 1000000; mkdir outputs; echo done > outputs/a"}, oneGPU()), job.over)
+	assert.Equal(t, "succeeded", j.State, j.Reason)
+	assert.Equal(t, map[string]string{"outputs/a": "done\n"}, u.results(j.ID))
+	var all strings.Builder
+	for i := 1; i <= 1_000_000; i++ {
+		fmt.Fprintln(&all, i)
+	}
+	kept, cut, found := strings.Cut(u.log(j.ID), "\n[truncated ")
+	require.True(t, found, "the cut is marked")
+	assert.Len(t, kept, most)
+	assert.True(t, strings.HasPrefix(all.String(), kept))
+	assert.Equal(t, fmt.Sprintf("%d bytes]\n", all.Len()-most), cut)
+	require.Zero(t, c.Stop())
+	c.Sound(invariants.World{Swept: invariants.Later})
+}
+
 func TestAContainerOutlivesItsAgent(t *testing.T) {
 	t.Parallel()
 	host, image := testkit.Docker(t)
