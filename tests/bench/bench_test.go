@@ -34,7 +34,22 @@ func TestMain(m *testing.M) {
 		serveBare()
 		return
 	}
-	e2e.Main(m)
+	e2e.Main(tabled{m})
+}
+
+// tabled ends a run with its table.
+type tabled struct{ m *testing.M }
+
+// Run implements what e2e.Main asks for.
+func (t tabled) Run() int {
+	code := t.m.Run()
+	table.Lock()
+	defer table.Unlock()
+	if err := printTable(os.Stdout, table.rows); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
 }
 
 // parts are what a server is measured on.

@@ -89,6 +89,14 @@ func e1(b *testing.B, p e2e.Profile, settings, command []string) {
 	b.ReportMetric(host.Seconds()*1e3/float64(len(first)), "agent-cpu-ms/job")
 	b.ReportMetric(load(b), "load")
 	f.report()
+	// The milliseconds are for jobs that nothing isolates.
+	firstGoals, finishedGoals, tail := []goal{timesAtMost(2.5)}, []goal{timesAtMost(2.5)}, []goal{}
+	if len(settings) > 0 {
+		firstGoals, finishedGoals, tail = append(firstGoals, atMost(3)), append(finishedGoals, atMost(4)), append(tail, atMost(15))
+	}
+	aim(b, "submit → first line p50, ms", first.at(50), f.first.at(50), firstGoals...)
+	aim(b, "submit → finished p50, ms", finished.at(50), f.finished.at(50), finishedGoals...)
+	aim(b, "submit → finished p99, ms", finished.at(99), f.finished.at(99), tail...)
 	settled(b, u)
 }
 

@@ -77,6 +77,8 @@ func e2(b *testing.B, p parts, n int) {
 		b.ReportMetric(each(server), "server-cpu-ms/job")
 		b.ReportMetric(each(postgres), "postgres-cpu-ms/job")
 		b.ReportMetric(load(b), "load")
+		aim(b, "settled, jobs/s", rate(took), rate(floor), atLeast(3000), timesAtLeast(0.3))
+		aim(b, "CPU of server and PostgreSQL, ms a job", each(server)+each(postgres), 0, atMost(0.5))
 		once(b, u, ids)
 		runs := f.Runs()
 		for _, id := range ids {
@@ -114,6 +116,7 @@ func e2forked(b *testing.B, n int) {
 		b.ReportMetric(server.Seconds()*1e3/float64(n), "server-cpu-ms/job")
 		b.ReportMetric(host.Seconds()*1e3/float64(n), "agent-cpu-ms/job")
 		b.ReportMetric(load(b), "load")
+		aim(b, "settled, jobs/s", float64(n)/took.Seconds(), float64(n)/floor.Seconds(), atLeast(800), timesAtLeast(0.45))
 		once(b, u, ids)
 	}
 }

@@ -93,6 +93,14 @@ func e3(b *testing.B, p e2e.Profile, n int) {
 		ages.report(b, "heartbeat-to-view")
 		b.ReportMetric(float64(c.Memory("VmHWM"))/(1<<20), "rss-most-MB")
 		b.ReportMetric(load(b), "load")
+		// What it takes to have agents at all counts less with each of them.
+		back, memory, idle := backWithin, []goal{}, []goal{}
+		if n >= 10_000 {
+			back, memory, idle = 3*backWithin, append(memory, atMost(12), timesAtMost(2.3)), append(idle, atMost(2))
+		}
+		aim(b, "all back after kill -9, s", took.Seconds(), 0, atMost(back.Seconds()))
+		aim(b, "memory, KB an agent", each, bareEach, memory...)
+		aim(b, "CPU of heartbeats, % of a core", busy*100, bareBusy*100, idle...)
 	}
 	f.Stop()
 }

@@ -69,6 +69,12 @@ func e4(b *testing.B, p e2e.Profile) {
 				b.ReportMetric(float64(*lineCount)/floor.Seconds(), "lines-floor/s")
 				b.ReportMetric(floor.Seconds()/took.Seconds(), "lines/floor")
 				b.ReportMetric(load(b), "load")
+				floorRate := float64(*lineCount) / floor.Seconds()
+				if v.viewers == 1 {
+					aim(b, "lines/s", rate, floorRate, atLeast(200_000))
+				} else {
+					aim(b, "deliveries/s", rate*float64(v.viewers), floorRate*float64(v.viewers), atLeast(2_000_000), timesAtLeast(0.4))
+				}
 			}
 		})
 	}
@@ -82,6 +88,11 @@ func e4(b *testing.B, p e2e.Profile) {
 				floor.report(b, "latency-floor")
 				b.ReportMetric(late.at(99)/floor.at(99), "p99/floor")
 				b.ReportMetric(load(b), "load")
+				most := 10.0
+				if viewers > 1 {
+					most = 25
+				}
+				aim(b, "latency p99 at 1,000 lines/s, ms", late.at(99), floor.at(99), atMost(most))
 			}
 		})
 	}

@@ -55,6 +55,12 @@ func BenchmarkE5(b *testing.B) {
 			b.ReportMetric(scan.at(50)/index.at(50), "scan/match")
 			b.ReportMetric(drain.Seconds()/float64(b.N), "drain-s")
 			b.ReportMetric(load(b), "load")
+			aim(b, "match p50, µs", index.at(50)*1e3, floor.at(50)*1e3, atMost(10), timesAtMost(1.5))
+			aim(b, "match p99, µs", index.at(99)*1e3, floor.at(99)*1e3, atMost(50))
+			if d >= 100_000 {
+				aim(b, "match beside a linear scan p50, µs", index.at(50)*1e3, scan.at(50)*1e3, timesAtMost(0.02))
+			}
+			aim(b, "drain of 100,000 jobs, s", drain.Seconds()/float64(b.N), 0, atMost(1))
 		})
 	}
 }

@@ -58,8 +58,9 @@ func build(tags string) (string, error) {
 	return dir, nil
 }
 
-// Main runs the tests of a package that uses clusters, and removes what they built.
-func Main(m *testing.M) {
+// Main runs the tests of a package that uses clusters, which is what a testing.M is for,
+// and removes what they built.
+func Main(m interface{ Run() int }) {
 	code := m.Run()
 	for _, dir := range built.dirs {
 		_ = os.RemoveAll(dir)
