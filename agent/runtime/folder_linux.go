@@ -78,10 +78,15 @@ func tryVolume(ctx context.Context, dir string) error {
 
 // removeFolder removes a folder with all that is in it, file systems of jobs too.
 func removeFolder(dir string) error {
-	above, err := filepath.EvalSymlinks(filepath.Dir(dir)) // as the kernel lists mounts
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
+	var err error
+	if _, own := volume(dir); own {
+		err = mount.Unmount(dir) // before, for it holds what would be removed one by one
 	}
+	err = errors.Join(err, removeTree(dir))
+	if !errors.Is(err, syscall.EBUSY) {
+		return err
+	}
+	above, err := filepath.EvalSymlinks(filepath.Dir(dir)) // as the kernel lists mounts
 	if err != nil {
 		return err
 	}
