@@ -10,9 +10,10 @@ import (
 
 // HostFilter selects hosts. Its zero value selects all.
 type HostFilter struct {
-	Owner        domain.ID // zero: anybody's
-	ChangedSince time.Time // stored at or after; zero: any
-	Retired      bool      // include those that were removed
+	IDs          []domain.ID // these alone; nil: any
+	Owner        domain.ID   // zero: anybody's
+	ChangedSince time.Time   // stored at or after; zero: any
+	Retired      bool        // include those that were removed
 }
 
 // Hosts stores hosts with their devices.

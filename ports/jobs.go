@@ -122,8 +122,8 @@ type Offer struct {
 type Offers interface {
 	// All gives every device of every host that is not retired.
 	All(ctx context.Context) ([]Offer, error)
-	// Of gives the devices of one host; none for an unknown or retired one.
-	Of(ctx context.Context, host domain.ID) ([]Offer, error)
+	// Of gives the devices of these hosts; none for an unknown or retired one.
+	Of(ctx context.Context, hosts ...domain.ID) ([]Offer, error)
 	// Heard tells when each of the hosts was last heard of; one that never was is
 	// missing.
 	Heard(ctx context.Context, hosts ...domain.ID) (map[domain.ID]time.Time, error)

@@ -29,10 +29,10 @@ func (o Offers) All(ctx context.Context) ([]ports.Offer, error) {
 	return all, err
 }
 
-// Of gives the devices of one host.
-func (o Offers) Of(ctx context.Context, host domain.ID) ([]ports.Offer, error) {
+// Of gives the devices of these hosts.
+func (o Offers) Of(ctx context.Context, hosts ...domain.ID) ([]ports.Offer, error) {
 	var all []ports.Offer
-	err := o.Hosts.SlotsOf(ctx, host, func(h domainhosts.Snapshot, online bool, slots int) { all = offers(h, online, slots) })
+	err := o.Hosts.SlotsOf(ctx, hosts, func(h domainhosts.Snapshot, online bool, slots int) { all = append(all, offers(h, online, slots)...) })
 	return all, err
 }
 

@@ -3,6 +3,7 @@ package memory
 import (
 	"bytes"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/peergpu/peergpu/domain"
@@ -50,7 +51,7 @@ func (r hostStore) Get(ctx context.Context, id, owner domain.ID) (hosts.Snapshot
 
 func (r hostStore) List(ctx context.Context, f ports.HostFilter, p ports.Page) ([]hosts.Snapshot, error) {
 	match := func(h *hosts.Snapshot) bool {
-		return (f.Owner.IsZero() || h.Owner == f.Owner) && (f.Retired || h.Standing != hosts.Retired) && after(h.ID, p.After) &&
+		return (f.IDs == nil || slices.Contains(f.IDs, h.ID)) && (f.Owner.IsZero() || h.Owner == f.Owner) && (f.Retired || h.Standing != hosts.Retired) && after(h.ID, p.After) &&
 			(f.ChangedSince.IsZero() || !r.store.changed[h.ID].Before(domain.Time(f.ChangedSince)))
 	}
 	return r.list(ctx, match, func(a, b *hosts.Snapshot) int { return compareIDs(a.ID, b.ID) }, p.Limit)

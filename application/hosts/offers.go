@@ -204,7 +204,7 @@ func (s *Service) MarketHost(ctx context.Context, id domain.ID) (PublicHost, err
 	return PublicHost{View: views[0], OwnerHandle: owner.Handle, OwnerName: owner.Name, Days: days}, err
 }
 
-// Slots shows jobs the market: every device of every host, or of one.
+// Slots shows jobs the market: every device of every host.
 func (s *Service) Slots(ctx context.Context, visit func(h hosts.Snapshot, online bool, slots int)) error {
 	return s.eachHost(ctx, func(h hosts.Snapshot, p hosts.Presence) error {
 		visit(h, h.Standing == hosts.Active && s.online(p), presentDevices(h))
@@ -212,19 +212,21 @@ func (s *Service) Slots(ctx context.Context, visit func(h hosts.Snapshot, online
 	})
 }
 
-// SlotsOf is Slots for one host; an unknown or removed one is not visited.
-func (s *Service) SlotsOf(ctx context.Context, id domain.ID, visit func(h hosts.Snapshot, online bool, slots int)) error {
-	h, err := s.Hosts.Get(ctx, id, domain.ID{})
-	if domain.KindOf(err) == domain.KindNotFound || err == nil && h.Standing == hosts.Retired {
-		return nil
+// SlotsOf is Slots for these hosts; those that are unknown or were removed are not visited.
+func (s *Service) SlotsOf(ctx context.Context, ids []domain.ID, visit func(h hosts.Snapshot, online bool, slots int)) error {
+	if len(ids) == 0 {
+		return ctx.Err()
 	}
+	list, err := s.Hosts.List(ctx, ports.HostFilter{IDs: ids}, ports.Page{Limit: len(ids)})
 	if err != nil {
 		return err
 	}
-	present, err := s.presences(ctx, []hosts.Snapshot{h})
+	present, err := s.presences(ctx, list)
 	if err != nil {
 		return err
 	}
-	visit(h, h.Standing == hosts.Active && s.online(present[id]), presentDevices(h))
+	for _, h := range list {
+		visit(h, h.Standing == hosts.Active && s.online(present[h.ID]), presentDevices(h))
+	}
 	return nil
 }

@@ -14,9 +14,11 @@ import (
 	"github.com/peergpu/peergpu/tests/faults"
 )
 
-// Hello is what an agent says of itself when it connects. The caller has verified its
-// signature with the key of Host.
+// Hello is what an agent says of itself when it connects.
 type Hello struct {
+	// Signed says whether the hello is signed by the host's key, which it is given. Nothing
+	// is changed by one that is not.
+	Signed       func(key []byte) bool
 	AgentVersion string
 	MachineID    string
 	Inventory    string // hash of what it would report
@@ -35,12 +37,6 @@ const (
 	flapWindow = 10 * time.Minute
 )
 
-// PublicKey is the key that a host's signatures are checked with.
-func (s *Service) PublicKey(ctx context.Context, who domain.Actor) ([]byte, error) {
-	h, err := s.Hosts.Get(ctx, who.Host, domain.ID{})
-	return h.PublicKey, err
-}
-
 // Connect begins a session and fences the older ones.
 func (s *Service) Connect(ctx context.Context, who domain.Actor, hello Hello) (Session, error) {
 	now := s.Clock.Now()
@@ -48,6 +44,9 @@ func (s *Service) Connect(ctx context.Context, who domain.Actor, hello Hello) (S
 	var before hosts.Snapshot
 	h, err := s.Hosts.Update(ctx, who.Host, func(h *hosts.Host) error {
 		before = h.Snapshot()
+		if !hello.Signed(before.PublicKey) {
+			return domain.Unauthenticated("the hello is not signed by the host's key, or the token is another key's")
+		}
 		var err error
 		epoch, err = h.Connect(now)
 		return err
@@ -62,6 +61,7 @@ func (s *Service) Connect(ctx context.Context, who domain.Actor, hello Hello) (S
 		return Session{}, err
 	}
 	s.telemetry.know(h)
+	s.told.owners.Store(h.ID, h.Owner)
 	s.beats.note(hosts.Presence{Host: who.Host, Epoch: epoch, Connected: true, Since: now, LastBeat: now})
 	s.changed(ctx, who.Host)
 	return Session{Host: who.Host, Epoch: epoch, WantInventory: h.Facts.Inventory != hello.Inventory || h.Facts.MachineID != hello.MachineID}, nil

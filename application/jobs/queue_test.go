@@ -379,10 +379,10 @@ func (g *gate) shut() (open func()) {
 	return g.mu.Unlock
 }
 
-func (g *gate) Of(ctx context.Context, host domain.ID) ([]ports.Offer, error) {
+func (g *gate) Of(ctx context.Context, hosts ...domain.ID) ([]ports.Offer, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.Offers.Of(ctx, host)
+	return g.Offers.Of(ctx, hosts...)
 }
 
 func TestAHostThatWasRemovedGetsNoWork(t *testing.T) {

@@ -44,10 +44,7 @@ func (s *Service) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	byHost := map[domain.ID][]ports.Offer{}
-	for _, o := range all {
-		byHost[o.HostID] = append(byHost[o.HostID], o)
-	}
+	byHost := grouped(all)
 	for host, offers := range byHost {
 		s.fleet.replace(host, offers)
 	}
@@ -59,14 +56,26 @@ func (s *Service) reload(ctx context.Context) error {
 	return nil
 }
 
-// refresh replaces the picture of one host.
-func (s *Service) refresh(ctx context.Context, host domain.ID) error {
-	offers, err := s.Offers.Of(ctx, host)
+// refresh replaces the picture of some hosts.
+func (s *Service) refresh(ctx context.Context, hosts ...domain.ID) error {
+	offers, err := s.Offers.Of(ctx, hosts...)
 	if err != nil {
 		return err
 	}
-	s.fleet.replace(host, offers)
+	byHost := grouped(offers)
+	for _, host := range hosts {
+		s.fleet.replace(host, byHost[host])
+	}
 	return nil
+}
+
+// grouped are offers by their host.
+func grouped(offers []ports.Offer) map[domain.ID][]ports.Offer {
+	byHost := map[domain.ID][]ports.Offer{}
+	for _, o := range offers {
+		byHost[o.HostID] = append(byHost[o.HostID], o)
+	}
+	return byHost
 }
 
 // recount reads from the database which devices are taken.
@@ -149,7 +158,7 @@ func (s *Service) Schedule(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case message := <-changed:
-			s.warn("the market cannot be read", s.hostChanged(ctx, message))
+			s.warn("the market cannot be read", s.hostsChanged(ctx, message, changed))
 		case message := <-moves:
 			others.heard(s.fleet, message)
 		case <-s.fleet.news:
@@ -157,7 +166,7 @@ func (s *Service) Schedule(ctx context.Context) error {
 			for told := true; told; {
 				select {
 				case message := <-changed:
-					s.warn("the market cannot be read", s.hostChanged(ctx, message))
+					s.warn("the market cannot be read", s.hostsChanged(ctx, message, changed))
 				case message := <-moves:
 					others.heard(s.fleet, message)
 				default:
@@ -175,13 +184,35 @@ func (s *Service) Schedule(ctx context.Context) error {
 	}
 }
 
-func (s *Service) hostChanged(ctx context.Context, message []byte) error {
-	var host domain.ID
-	if len(message) < len(host) {
-		return s.reload(ctx) // messages were lost
+// hostsAtOnce is how many changes are read together.
+const hostsAtOnce = 200
+
+// hostsChanged takes over a change, and those that were told since.
+func (s *Service) hostsChanged(ctx context.Context, message []byte, more <-chan []byte) error {
+	var changed []domain.ID
+	lost, told := false, true
+	for n := 0; told && n < hostsAtOnce; n++ {
+		if host, ok := hostOf(message); !ok {
+			lost = true
+		} else if !slices.Contains(changed, host) {
+			changed = append(changed, host)
+		}
+		select {
+		case message = <-more:
+		default:
+			told = false
+		}
 	}
-	copy(host[:], message) // and which change it was
-	return s.refresh(ctx, host)
+	if lost {
+		return s.reload(ctx)
+	}
+	return s.refresh(ctx, changed...)
+}
+
+// hostOf reads which host a message is about; one without says that others were lost.
+func hostOf(message []byte) (host domain.ID, ok bool) {
+	n := copy(host[:], message) // what follows is which change it was
+	return host, n == len(host)
 }
 
 func (s *Service) warn(what string, err error) {

@@ -76,7 +76,7 @@ func e3(b *testing.B, p e2e.Profile, n int) {
 			ages = append(ages, age(b, u, f.Agents[rand.IntN(n)]))
 		}
 		c.Kill()
-		c.Start()
+		c.Start("GOGC=100") // as it is for users
 		ready := time.Now()
 		require.Eventually(b, all, 5*time.Minute, 10*time.Millisecond)
 		took := time.Since(ready)
@@ -95,8 +95,11 @@ func e3(b *testing.B, p e2e.Profile, n int) {
 		b.ReportMetric(load(b), "load")
 		// What it takes to have agents at all counts less with each of them.
 		back, memory, idle := backWithin, []goal{}, []goal{}
+		if n > 1000 {
+			back = 3 * backWithin
+		}
 		if n >= 10_000 {
-			back, memory, idle = 3*backWithin, append(memory, atMost(12), timesAtMost(2.3)), append(idle, atMost(2))
+			memory, idle = append(memory, atMost(12), timesAtMost(2.3)), append(idle, atMost(2))
 		}
 		aim(b, "all back after kill -9, s", took.Seconds(), 0, atMost(back.Seconds()))
 		aim(b, "memory, KB an agent", each, bareEach, memory...)

