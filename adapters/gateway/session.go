@@ -176,7 +176,7 @@ func (s *session) greet() (*wire.Hello, error) {
 			ed25519.Verify(key, wire.HelloPayload(nonce, s.who.Host.Prefixed("hst"), *hello), signature)
 	}
 	s.Session, err = s.g.Hosts.Connect(s.ctx, s.who, hosts.Hello{
-		Signed: signed,
+		Signed:       signed,
 		AgentVersion: hello.AgentVersion, MachineID: hello.MachineID, Inventory: hello.InventoryHash,
 	})
 	return hello, err
