@@ -50,6 +50,7 @@ type hostsDeps struct {
 	Channels    ports.Channels
 	Occupancy   ports.Occupancy
 	Live        ports.Live
+	Limiter     ports.Limiter
 	Bus         ports.Bus
 	Log         *slog.Logger
 	Settings    hosts.Settings
@@ -58,7 +59,7 @@ type hostsDeps struct {
 func newHosts(d hostsDeps) *hosts.Service {
 	s := hosts.New(hosts.Deps{
 		Clock: d.Clock, IDs: d.IDs, Hosts: d.Hosts, Users: d.Users, Enrollments: d.Enrollments, Presences: d.Presences,
-		Tokens: d.Tokens, Channels: d.Channels, Occupancy: d.Occupancy, Live: d.Live, Log: d.Log,
+		Tokens: d.Tokens, Channels: d.Channels, Occupancy: d.Occupancy, Live: d.Live, Limiter: d.Limiter, Log: d.Log,
 	}, d.Settings)
 	s.Subscribe(d.Bus)
 	return s

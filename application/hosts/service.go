@@ -5,8 +5,8 @@ package hosts
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/peergpu/peergpu/domain"
@@ -33,6 +33,7 @@ type Deps struct {
 	Channels    ports.Channels
 	Occupancy   ports.Occupancy
 	Live        ports.Live
+	Limiter     ports.Limiter // counts for all replicas together
 	Log         *slog.Logger
 }
 
@@ -44,17 +45,12 @@ type Service struct {
 	market    *market
 	telemetry *telemetry
 	told      *told
-
-	mu         sync.Mutex
-	assertions map[string]time.Time      // ids of assertions that were used, until they expire
-	takeovers  map[domain.ID][]time.Time // sessions that came from another machine
 }
 
 // New makes the use cases.
 func New(d Deps, s Settings) *Service {
 	return &Service{
 		Deps: d, settings: s, beats: newBeats(), market: newMarket(), telemetry: newTelemetry(), told: newTold(),
-		assertions: map[string]time.Time{}, takeovers: map[domain.ID][]time.Time{},
 	}
 }
 
@@ -154,26 +150,17 @@ func (s *Service) AgentToken(ctx context.Context, host domain.ID, assertion stri
 	if err := h.Admit(); err != nil {
 		return "", err
 	}
-	if !s.firstUse(host.String()+jti, expires) {
+	once := ports.Limit{Times: 1, Per: time.Minute + max(0, expires.Sub(s.Clock.Now()))}
+	_, first, err := s.Limiter.Allow(ctx, fmt.Sprintf("assertion:%s:%x", host, hashToken(jti)), once)
+	if err != nil {
+		return "", err
+	}
+	if !first {
 		return "", refused
 	}
 	return s.Tokens.Issue(ports.AudienceAgent, ports.Claims{
 		Subject: host, Key: hosts.Thumbprint(h.PublicKey), Expires: s.Clock.Now().Add(AgentTokenTTL),
 	})
-}
-
-func (s *Service) firstUse(id string, expires time.Time) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := s.Clock.Now()
-	for old, until := range s.assertions {
-		if now.After(until.Add(time.Minute)) {
-			delete(s.assertions, old)
-		}
-	}
-	_, used := s.assertions[id]
-	s.assertions[id] = expires
-	return !used
 }
 
 // AuthenticateAgent tells which host presents an access token, and the thumbprint of the

@@ -31,11 +31,9 @@ type Session struct {
 	WantInventory bool // what is stored is not what the agent has
 }
 
-// flaps within flapWindow, from different machines, suspend a host: its key was copied.
-const (
-	flaps      = 3
-	flapWindow = 10 * time.Minute
-)
+// takeovers are how often a session may come from another machine than the one before.
+// More suspends the host: its key was copied.
+var takeovers = ports.Limit{Times: 2, Per: 10 * time.Minute}
 
 // Connect begins a session and fences the older ones.
 func (s *Service) Connect(ctx context.Context, who domain.Actor, hello Hello) (Session, error) {
@@ -54,8 +52,14 @@ func (s *Service) Connect(ctx context.Context, who domain.Actor, hello Hello) (S
 	if err != nil {
 		return Session{}, err
 	}
-	if before.Facts.MachineID != "" && before.Facts.MachineID != hello.MachineID && s.flapping(who.Host, now) {
-		return Session{}, s.suspend(ctx, who.Host, "two machines use this host's key")
+	if before.Facts.MachineID != "" && before.Facts.MachineID != hello.MachineID {
+		_, ok, err := s.Limiter.Allow(ctx, "takeover:"+who.Host.String(), takeovers)
+		if err != nil {
+			return Session{}, err
+		}
+		if !ok {
+			return Session{}, s.suspend(ctx, who.Host, "two machines use this host's key")
+		}
 	}
 	if err := s.Presences.Connect(ctx, who.Host, epoch, now); err != nil {
 		return Session{}, err
@@ -76,19 +80,6 @@ func (s *Service) Admit(ctx context.Context, who domain.Actor) error {
 		return err
 	}
 	return h.Admit()
-}
-
-func (s *Service) flapping(host domain.ID, now time.Time) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var recent []time.Time
-	for _, at := range s.takeovers[host] {
-		if now.Sub(at) < flapWindow {
-			recent = append(recent, at)
-		}
-	}
-	s.takeovers[host] = append(recent, now)
-	return len(recent)+1 >= flaps
 }
 
 func (s *Service) suspend(ctx context.Context, host domain.ID, why string) error {

@@ -116,6 +116,29 @@ func TestAnAssertionIsGoodOnce(t *testing.T) {
 	})
 }
 
+func TestReplicasTogetherCountAssertionsAndMachines(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var deps hosts.Deps
+		m := market.Open(t, market.Options{HostDeps: func(d *hosts.Deps) { deps = *d }})
+		replica := hosts.New(deps, m.Hosts.Settings())
+		bob := m.Person("bob", 0)
+		h := m.Host(bob, market.Machine{})
+		assertion := h.Assertion("0123456789abcdef", m.Clock.Now())
+		_, err := m.Hosts.AgentToken(t.Context(), h.ID, assertion)
+		require.NoError(t, err)
+		_, err = replica.AgentToken(t.Context(), h.ID, assertion)
+		assert.Equal(t, domain.KindUnauthenticated, domain.KindOf(err), "a replay at another replica")
+
+		clone := *h
+		clone.Facts.MachineID = "another"
+		clone.Connect()
+		h.Connect()
+		_, err = replica.Connect(t.Context(), clone.Actor, clone.Hello())
+		assert.Equal(t, domain.KindForbidden, domain.KindOf(err), "the replica has seen neither of them before")
+		clone.Silence()
+	})
+}
+
 func TestANewerSessionFencesTheOlder(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		m := market.Open(t, market.Options{})

@@ -68,7 +68,7 @@ func settle(t *testing.T, s Storage, p parts) *site {
 	x := &site{Storage: s, tokens: tokens, occupancy: &bridge.Occupancy{}}
 	x.hosts = hosts.New(hosts.Deps{
 		Clock: system.Clock{}, IDs: &ids, Hosts: s.Hosts(), Users: s.Users(), Enrollments: s.Enrollments(), Presences: s.Presences(),
-		Tokens: tokens, Channels: p.channels, Occupancy: x.occupancy, Live: live, Log: log,
+		Tokens: tokens, Channels: p.channels, Occupancy: x.occupancy, Live: live, Limiter: memory.NewLimiter(system.Clock{}), Log: log,
 	}, hosts.Settings{Currency: "EUR", LeaseTTL: time.Minute, Heartbeat: 10 * time.Second})
 	x.billing = billing.New(billing.Deps{
 		Clock: system.Clock{}, IDs: &ids, Ledger: s.Ledger(), Earnings: s.Earnings(), Gateway: stripepay.NewSandbox(), Endings: bridge.Endings{Jobs: s.Jobs()}, Log: log,

@@ -135,7 +135,8 @@ func (m *Market) begin() {
 	call(m.options.Hosts, &machines)
 	places := hosts.Deps{
 		Clock: m.Clock, IDs: ids, Hosts: m.Store.Hosts(), Users: m.Store.Users(), Enrollments: m.Store.Enrollments(),
-		Presences: m.Store.Presences(), Tokens: m.Tokens, Channels: m.Channels, Occupancy: occupancy, Live: m.Live, Log: log,
+		Presences: m.Store.Presences(), Tokens: m.Tokens, Channels: m.Channels, Occupancy: occupancy, Live: m.Live,
+		Limiter: memory.NewLimiter(m.Clock), Log: log,
 	}
 	call(m.options.HostDeps, &places)
 	m.Hosts = hosts.New(places, machines)
