@@ -100,7 +100,7 @@ func (d *Docker) examineDisk() (Finding, bool) {
 
 // ExamineVolumes says how what a job writes is limited; a Probe may find that it is not.
 func (d *Docker) ExamineVolumes() Finding {
-	f := Finding{What: "volumes", Verdict: Good, Found: "each job writes into a file system of its own, as large as it may be"}
+	f := Finding{What: "volumes", Verdict: Good, Found: "each job writes into a file system of its own, where half of what is free is enough for it"}
 	switch why := d.whyWatched(); {
 	case why == nil:
 	case errors.Is(why, errUnseen):

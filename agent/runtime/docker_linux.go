@@ -223,7 +223,9 @@ func (d *Docker) whyWatched() error {
 // MakeDir implements daemon.Folders.
 func (d *Docker) MakeDir(ctx context.Context, dir string, size int64) error {
 	if size > 0 && d.whyWatched() == nil {
-		return makeVolume(ctx, dir, size)
+		if err := makeVolume(ctx, dir, size); !errors.Is(err, errNoRoom) {
+			return err
+		}
 	}
 	return os.Mkdir(dir, 0o700)
 }

@@ -12,14 +12,20 @@ import (
 	"time"
 
 	"github.com/moby/sys/mount"
+	"golang.org/x/sys/unix"
 )
 
 // volumeTime is how long making a file system may take; it writes little.
 const volumeTime = 30 * time.Second
 
+// errNoRoom is a machine whose disk has no room to set apart.
+var errNoRoom = errors.New("too little of the disk is free")
+
 // makeVolume makes a folder that is a file system of its own, of no more than size bytes
-// and what ext4 needs for itself. It lies in a file with holes, which takes from the machine
-// what was written, and goes with the mount. This takes root, mkfs.ext4 and mount.
+// and what ext4 needs for itself. It lies in a file that goes with the mount. All of it is
+// set apart from the start: a disk that filled up behind it would lose what a job believes
+// to be written. So that others find room too, it takes half of what is free at most. This
+// takes root, mkfs.ext4 and mount.
 func makeVolume(ctx context.Context, dir string, size int64) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, volumeTime)
 	defer cancel()
@@ -39,7 +45,7 @@ func makeVolume(ctx context.Context, dir string, size int64) (err error) {
 	}
 	// Beyond the limit, so that a job meets it first: the watch tells it why it ends. What
 	// is more is a wall for one that is quicker.
-	if err := errors.Join(f.Truncate(size+size/16+4<<20), f.Close()); err != nil {
+	if err := errors.Join(setApart(f, size+size/16+4<<20), f.Close()); err != nil {
 		return err
 	}
 	// Nothing in it outlives the machine's next boot, so no journal; an inode for 8 KiB.
@@ -47,12 +53,28 @@ func makeVolume(ctx context.Context, dir string, size int64) (err error) {
 	if err != nil {
 		return err
 	}
-	// The kernel lets the loop device go with the mount. What is deleted is given back.
-	err = say(ctx, "mount", "-t", "ext4", "-o", "loop,nosuid,nodev,noatime,discard,noinit_itable", image, dir)
+	// The kernel lets the loop device go with the mount.
+	err = say(ctx, "mount", "-t", "ext4", "-o", "loop,nosuid,nodev,noatime,nodiscard,noinit_itable", image, dir)
 	if err != nil {
 		return err
 	}
 	return errors.Join(os.Chmod(dir, 0o700), os.Remove(filepath.Join(dir, "lost+found"))) //nolint:gosec // it is a folder, to be entered
+}
+
+// setApart gives a file its blocks.
+func setApart(f *os.File, size int64) error {
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(int(f.Fd()), &fs); err != nil {
+		return err
+	}
+	if free := int64(fs.Bavail) * fs.Bsize; size > free/2 {
+		return errNoRoom
+	}
+	err := unix.Fallocate(int(f.Fd()), 0, 0, size)
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EFBIG) {
+		return fmt.Errorf("%w: %w", errNoRoom, err)
+	}
+	return err
 }
 
 // say runs a program that has nothing to say when all is well.

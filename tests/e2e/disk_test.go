@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -115,6 +116,41 @@ func TestAJobThatFailsBecauseTheHostsDiskIsFullGoesToAnother(t *testing.T) {
 	assert.Contains(t, string(events), "the host's disk is full")
 	u.settled(id)
 	c.Sound(invariants.World{Acknowledged: []string{id}})
+}
+
+// A container has the disk that it was promised although others fill up what is left of it.
+func TestAContainerKeepsItsDiskWhenTheHostsIsFull(t *testing.T) {
+	t.Parallel()
+	host, image := testkit.Docker(t)
+	c, u := market(t, Profile{}, patient)
+	c.Enrol(u, "box", "docker", 1, fmt.Sprintf("docker: {host: %q, image: %q}", host, image))
+	// The engine has to see it too, so that this is done where it runs.
+	box := filepath.Join(c.dir, "box")
+	before := box + ".before"
+	require.NoError(t, os.Rename(box, before))
+	require.NoError(t, os.Mkdir(box, 0o700))
+	require.NoError(t, unix.Mount("tmpfs", box, "tmpfs", 0, "size=64m,mode=0700"))
+	require.NoError(t, os.CopyFS(box, os.DirFS(before)))
+	require.NoError(t, os.Chmod(filepath.Join(box, "key.pem"), 0o600))
+	c.StartAgent("box")
+	require.Eventually(t, func() bool { return u.online("box") }, patience, interval)
+	id := c.Submit(u, []string{"sh", "-c", "while [ ! -e go ]; do sleep 0.02; done; mkdir outputs; head -c 6000000 /dev/zero > outputs/a"},
+		map[string]any{"gpus": 1, "disk_mb": 8})
+	u.Await(id, func(j job) bool { return j.State == "running" })
+	assert.Equal(t, testkit.Volumes(), slices.Contains(c.mounts(), filepath.Join(box, "attempts", id+"-1", "work")))
+	room := fill(t, box)
+	require.NoError(t, os.WriteFile(filepath.Join(box, "attempts", id+"-1", "work", "go"), nil, 0o600))
+	j := u.Await(id, job.over)
+	if testkit.Volumes() {
+		assert.Equal(t, 1, j.Attempt)
+		assert.Equal(t, "succeeded", j.State, j.Reason)
+		assert.Len(t, u.results(id)["outputs/a"], 6_000_000)
+	}
+	room()
+	again := u.Await(c.Submit(u, []string{"echo", "well"}, map[string]any{"gpus": 1, "disk_mb": 8}), job.over)
+	assert.Equal(t, "succeeded", again.State, again.Reason)
+	require.Zero(t, c.Stop())
+	c.Sound(invariants.World{Swept: invariants.Later})
 }
 
 func TestAServerWhoseDiskIsFullSaysSoAndRecovers(t *testing.T) {

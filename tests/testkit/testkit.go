@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"os/exec"
 	"sync"
 	"testing"
 
@@ -41,6 +42,14 @@ func Listen(t testing.TB) net.Listener {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = l.Close() })
 	return l
+}
+
+// Volumes says whether an agent can give jobs file systems of their own here: as root,
+// with loop devices and mkfs.ext4.
+func Volumes() bool {
+	_, devices := os.Stat("/dev/loop-control")
+	_, program := exec.LookPath("mkfs.ext4")
+	return os.Geteuid() == 0 && devices == nil && program == nil
 }
 
 // Dir returns a folder for the test. Its path is shorter than t.TempDir's, so
