@@ -98,21 +98,6 @@ func (d *Docker) examineDisk() (Finding, bool) {
 	return f, true
 }
 
-// ExamineVolumes says how what a job writes is limited; a Probe may find that it is not.
-func (d *Docker) ExamineVolumes() Finding {
-	f := Finding{What: "volumes", Verdict: Good, Found: "each job writes into a file system of its own, where half of what is free is enough for it"}
-	switch why := d.whyWatched(); {
-	case why == nil:
-	case errors.Is(why, errUnseen):
-		f.Verdict, f.Found = Better, "what a job writes is watched instead of limited: "+why.Error()
-		f.Fix = "run both in one mount namespace: an agent as a systemd unit without ProtectSystem, PrivateDevices and their like, and in no container"
-	default:
-		f.Verdict, f.Found = Better, "what a job writes is watched instead of limited: "+why.Error()
-		f.Fix = "run the agent as root where there are mkfs.ext4 and mount (apt install e2fsprogs mount)"
-	}
-	return f
-}
-
 var toolkitVersion = regexp.MustCompile(`\b(\d+)\.(\d+)\.(\d+)\b`)
 
 func examineToolkit(ctx context.Context) Finding {

@@ -210,29 +210,6 @@ func (d *Docker) image(t daemon.Task) string {
 	return t.Image
 }
 
-// tries is the folder for what is tried out.
-func (d *Docker) tries() string { return filepath.Join(d.o.Dir, "tries") }
-
-// whyWatched says why folders of jobs are no file systems of their own; nil: they are.
-func (d *Docker) whyWatched() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.watched
-}
-
-// MakeDir implements daemon.Folders.
-func (d *Docker) MakeDir(ctx context.Context, dir string, size int64) error {
-	if size > 0 && d.whyWatched() == nil {
-		if err := makeVolume(ctx, dir, size); !errors.Is(err, errNoRoom) {
-			return err
-		}
-	}
-	return os.Mkdir(dir, 0o700)
-}
-
-// RemoveDir implements daemon.Folders.
-func (d *Docker) RemoveDir(dir string) error { return removeFolder(dir) }
-
 // Prepare implements daemon.Runtime.
 func (d *Docker) Prepare(ctx context.Context, t daemon.Task, progress func(daemon.Progress)) error {
 	if err := errors.Join(d.allowed(t), ctx.Err()); err != nil {

@@ -1,0 +1,46 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+)
+
+// tries is the folder for what is tried out.
+func (d *Docker) tries() string { return filepath.Join(d.o.Dir, "tries") }
+
+// whyWatched says why folders of jobs are no file systems of their own; nil: they are.
+func (d *Docker) whyWatched() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.watched
+}
+
+// MakeDir implements daemon.Folders.
+func (d *Docker) MakeDir(ctx context.Context, dir string, size int64) error {
+	if size > 0 && d.whyWatched() == nil {
+		if err := makeVolume(ctx, dir, size); !errors.Is(err, errNoRoom) {
+			return err
+		}
+	}
+	return os.Mkdir(dir, 0o700)
+}
+
+// RemoveDir implements daemon.Folders.
+func (d *Docker) RemoveDir(dir string) error { return removeFolder(dir) }
+
+// ExamineVolumes says how what a job writes is limited; a Probe may find that it is not.
+func (d *Docker) ExamineVolumes() Finding {
+	f := Finding{What: "volumes", Verdict: Good, Found: "each job writes into a file system of its own, where half of what is free is enough for it"}
+	switch why := d.whyWatched(); {
+	case why == nil:
+	case errors.Is(why, errUnseen):
+		f.Verdict, f.Found = Better, "what a job writes is watched instead of limited: "+why.Error()
+		f.Fix = "run both in one mount namespace: an agent as a systemd unit without ProtectSystem, PrivateDevices and their like, and in no container"
+	default:
+		f.Verdict, f.Found = Better, "what a job writes is watched instead of limited: "+why.Error()
+		f.Fix = "run the agent as root where there are mkfs.ext4 and mount (apt install e2fsprogs mount)"
+	}
+	return f
+}
