@@ -13,6 +13,7 @@ import (
 
 const (
 	relayTick  = time.Second            // for events of which nobody told
+	linger     = 10 * time.Millisecond  // between two looks, so that what comes in between is read and marked together
 	relayPage  = 256                    // events read at a time, more when others block them
 	relayKeys  = 64                     // keys published at the same time
 	firstPause = 250 * time.Millisecond // after a failed publish, doubled at each
@@ -95,10 +96,11 @@ type shift struct {
 	page     int
 	busy     map[domain.ID]bool // keys in hand; true: given up, because of the stop
 	lanes    int
-	unmarked []domain.ID    // published events
-	idle     []domain.ID    // keys whose lanes are over, busy until their events are marked
-	waiting  []domain.Event // read, and without a lane
-	skipped  bool           // pending events wait for a key, or for a lane
+	unmarked []domain.ID      // published events
+	idle     []domain.ID      // keys whose lanes are over, busy until their events are marked
+	waiting  []domain.Event   // read, and without a lane
+	skipped  bool             // pending events wait for a key, or for a lane
+	rest     <-chan time.Time // the outbox is left alone until it tells; nil: it may be asked
 }
 
 // report is what a lane tells: an event was published, or its end.
@@ -128,18 +130,39 @@ func (s *shift) work() {
 		look = true
 		select {
 		case <-s.stored:
+			s.linger()
 		case <-tick.C:
 		case <-stopped:
 			stopped = nil
 		case r := <-s.reports:
 			s.note(r)
-			look = s.stop.Err() != nil // else mark tells
+			look = s.linger() || s.stop.Err() != nil // else mark tells
 		case <-s.out.Done():
 		}
 	}
 	for s.lanes > 0 {
 		s.note(<-s.reports)
 	}
+}
+
+// linger waits until the outbox may be asked again, and says whether more was stored until
+// then.
+func (s *shift) linger() (stored bool) {
+	for s.rest != nil {
+		select {
+		case <-s.rest:
+			s.rest = nil
+		case <-s.stop.Done():
+			return stored
+		case <-s.out.Done():
+			return stored
+		case <-s.stored:
+			stored = true
+		case r := <-s.reports:
+			s.note(r)
+		}
+	}
+	return stored
 }
 
 // take gives pending events to lanes, one for each key that is free. It says how many
@@ -151,6 +174,7 @@ func (s *shift) take() (taken int, more bool) {
 		return taken, len(s.waiting) == 0
 	}
 	events, err := s.outbox.Pending(s.out, s.page)
+	s.rest = time.After(linger)
 	if err != nil {
 		if s.out.Err() == nil {
 			s.log.Error("the outbox cannot be read", "error", err)
@@ -276,6 +300,7 @@ func (s *shift) note(r report) {
 func (s *shift) mark() (freed bool) {
 	if len(s.unmarked) > 0 {
 		_ = faults.Point("outbox.after_publish_before_mark")
+		s.rest = time.After(linger)
 		if err := s.outbox.Done(s.out, s.unmarked...); err != nil {
 			if s.out.Err() == nil {
 				s.log.Error("published events cannot be marked", "error", err)
