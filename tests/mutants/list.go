@@ -39,6 +39,26 @@ var mutants = []mutant{
 		"h.Snapshot().Epoch != x.Epoch", "false", "./application/hosts", "",
 	},
 	{
+		"an assertion is good once, at all replicas together", "application/hosts/service.go",
+		"if !first {", "if !first && false {", "./application/hosts", "",
+	},
+	{
+		"a hello that the host's key has not signed opens no session", "application/hosts/session.go",
+		"!hello.Signed(before.PublicKey)", "false", "./adapters/gateway", "",
+	},
+	{
+		"a key that two machines use is suspended", "application/hosts/session.go",
+		`"takeover:"+who.Host.String()`, `"takeover:"+s.IDs.New().String()`, "./application/hosts", "",
+	},
+	{
+		"a container writes into a file system of its own", "agent/runtime/docker_folders_linux.go",
+		"size > 0 && d.whyWatched() == nil", "false", "./tests/contract", "QuickerThanTheWatch",
+	},
+	{
+		"the file system of a job goes with the folder above it", "agent/runtime/folder_linux.go",
+		"!errors.Is(err, syscall.EBUSY)", "true", "./tests/contract", "QuickerThanTheWatch",
+	},
+	{
 		"a newer session of a host closes the older one", "adapters/gateway/gateway.go",
 		"older.Epoch > s.Epoch", "older.Epoch < s.Epoch", "./tests/contract ./adapters/gateway ./tests/api", "",
 	},
