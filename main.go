@@ -269,7 +269,7 @@ const (
 
 // connect enrols the demo host at its first start, runs its agent in this process, over
 // a real WebSocket, and waits until the server has welcomed it.
-func connect(ctx context.Context, owner *adapters.Visitor, url, folder string, box daemon.Runtime, trusted bool, log *slog.Logger) (func(), error) {
+func connect(ctx context.Context, owner *adapters.Visitor, url, folder string, box runtime.Machine, trusted bool, log *slog.Logger) (func(), error) {
 	server, err := transfer.NewServer(url, "demo")
 	if err != nil {
 		return nil, err
@@ -279,7 +279,7 @@ func connect(ctx context.Context, owner *adapters.Visitor, url, folder string, b
 		return nil, err
 	}
 	clock := daemon.SystemClock{}
-	outside := daemon.Ports{Server: server, Transfer: files, Runtime: box, Clock: clock, GPUs: gpu.Simulated{Count: 1, Now: clock.Now}}
+	outside := daemon.Ports{Server: server, Transfer: files, Runtime: box, Folders: box, Clock: clock, GPUs: gpu.Simulated{Count: 1, Now: clock.Now}}
 	if _, err := daemon.LoadIdentity(folder); err != nil {
 		token, err := owner.EnrollmentToken(ctx)
 		if err != nil {

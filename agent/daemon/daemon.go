@@ -86,6 +86,9 @@ type Daemon struct {
 // folder that is not enrolled.
 func New(cfg Config, ports Ports) (*Daemon, error) {
 	cfg = cfg.withDefaults()
+	if ports.Server == nil || ports.Transfer == nil || ports.Runtime == nil || ports.Folders == nil || ports.GPUs == nil {
+		return nil, errors.New("a daemon needs all of its ports but Clock and Watchdog")
+	}
 	clock := ports.Clock
 	if clock == nil {
 		clock = SystemClock{}
