@@ -217,6 +217,24 @@ type between struct {
 	Live    ports.Live
 	Limiter ports.Limiter
 	Bus     ports.Bus
+	Meters  redisMeters
+}
+
+// redisMeters are the figures of the connections to Redis, when there is one.
+type redisMeters []prometheus.Collector
+
+func metersOf(client *redislive.Client) redisMeters {
+	gauge := func(name, help string, of func(redislive.Pool) int64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(of(client.Pool())) })
+	}
+	counter := func(name, help string, of func(redislive.Pool) int64) prometheus.Collector {
+		return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return float64(of(client.Pool())) })
+	}
+	return redisMeters{
+		gauge("redis_client_open_connections", "Connections to Redis that are open.", func(p redislive.Pool) int64 { return p.Open }),
+		counter("redis_client_opened_connections_total", "Connections to Redis that were opened.", func(p redislive.Pool) int64 { return p.Opened }),
+		counter("redis_client_failed_connections_total", "Connections to Redis that could not be opened.", func(p redislive.Pool) int64 { return p.Failed }),
+	}
 }
 
 // newBetween connects to Redis, or keeps everything in this process. A Redis that goes away
@@ -237,6 +255,7 @@ func newBetween(lc fx.Lifecycle, c Config, clock ports.Clock, log *slog.Logger) 
 	}))
 	return between{
 		Live: live, Limiter: redislive.NewLimiter(client, alone, log), Bus: eventbus.NewRedis(client.Client, client.Prefix, live, log),
+		Meters: metersOf(client),
 	}, nil
 }
 

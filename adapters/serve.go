@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -156,6 +157,7 @@ type serverDeps struct {
 	Gateway   *gateway.Gateway
 	Outbox    ports.Outbox
 	Database  database
+	Redis     redisMeters
 	Log       *slog.Logger
 	Traces    *tracing.Traces
 }
@@ -187,7 +189,7 @@ func newServer(d serverDeps) (*Server, error) {
 			Requests: perMinute(d.Config.RequestsPerMinute), Submits: perMinute(d.Config.JobsPerMinute),
 			MetricsToken: d.Config.MetricsToken,
 		},
-		Outbox: d.Outbox, Meters: d.Database.meters,
+		Outbox: d.Outbox, Meters: slices.Concat(d.Database.meters, d.Redis),
 	})
 	if err != nil {
 		return nil, err

@@ -15,6 +15,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -102,17 +104,62 @@ type Client struct {
 	rueidis.Client
 	// Prefix is what keys and channels begin with, without the colon behind it.
 	Prefix string
+
+	pool *pool
+}
+
+// Pool is what became of a client's connections.
+type Pool struct {
+	Open           int64 // now
+	Opened, Failed int64 // tries since it started
+}
+
+// Pool tells of the connections.
+func (c *Client) Pool() Pool {
+	return Pool{Open: c.pool.open.Load(), Opened: c.pool.opened.Load(), Failed: c.pool.failed.Load()}
+}
+
+// pool counts connections where they are made.
+type pool struct{ open, opened, failed atomic.Int64 }
+
+// dial opens a connection to Redis.
+func (p *pool) dial(ctx context.Context, address string, dialer *net.Dialer, secure *tls.Config) (conn net.Conn, err error) {
+	if secure != nil {
+		conn, err = (&tls.Dialer{NetDialer: dialer, Config: secure}).DialContext(ctx, "tcp", address)
+	} else {
+		conn, err = dialer.DialContext(ctx, "tcp", address)
+	}
+	if err != nil {
+		p.failed.Add(1)
+		return nil, err
+	}
+	p.opened.Add(1)
+	p.open.Add(1)
+	return &counted{Conn: conn, closed: sync.OnceFunc(func() { p.open.Add(-1) })}, nil
+}
+
+// counted is a connection that is counted until it is closed.
+type counted struct {
+	net.Conn
+	closed func()
+}
+
+// Close implements net.Conn.
+func (c *counted) Close() error {
+	c.closed()
+	return c.Conn.Close()
 }
 
 // Open connects. A Redis that is away is waited for, 30 s at most.
 func Open(ctx context.Context, o Options, log *slog.Logger) (*Client, error) {
 	ctx, cancel := context.WithTimeout(ctx, opening)
 	defer cancel()
-	waits := false
+	waits, pool := false, &pool{}
+	o.client.DialCtxFn = pool.dial
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
 		client, err := rueidis.NewClient(o.client)
 		if err == nil {
-			return &Client{Client: client, Prefix: o.prefix}, nil
+			return &Client{Client: client, Prefix: o.prefix, pool: pool}, nil
 		}
 		if !waits {
 			log.WarnContext(ctx, "redis does not answer; it is waited for", "address", o.client.InitAddress[0], "at_most", opening, "error", err)

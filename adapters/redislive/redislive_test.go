@@ -110,6 +110,33 @@ var mishaps = map[string]struct {
 	},
 }
 
+func TestConnectionsAreCounted(t *testing.T) {
+	t.Parallel()
+	server := testkit.RedisServer(t)
+	o, err := redislive.Parse(server.URL, "")
+	require.NoError(t, err)
+	client, err := redislive.Open(t.Context(), o, quiet)
+	require.NoError(t, err)
+	require.NoError(t, client.Ping(t.Context()))
+	before := client.Pool()
+	assert.Positive(t, before.Open)
+	assert.Equal(t, before.Opened, before.Open)
+	assert.Zero(t, before.Failed)
+	require.NoError(t, server.Down())
+	require.Eventually(t, func() bool {
+		_ = client.Ping(t.Context())
+		p := client.Pool()
+		return p.Open == 0 && p.Failed > 0
+	}, patience, 10*time.Millisecond)
+	require.NoError(t, server.Up(t.Context()))
+	require.Eventually(t, func() bool { return client.Ping(t.Context()) == nil }, patience, 10*time.Millisecond)
+	after := client.Pool()
+	assert.Positive(t, after.Open)
+	assert.Greater(t, after.Opened, before.Opened)
+	client.Close()
+	require.Eventually(t, func() bool { return client.Pool().Open == 0 }, patience, 10*time.Millisecond)
+}
+
 func TestMessagesThatDidNotComeAreTold(t *testing.T) {
 	t.Parallel()
 	for name, mishap := range mishaps {

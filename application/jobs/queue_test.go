@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -367,10 +368,11 @@ func TestAQueueIsReadFromTheDatabaseAfterARestart(t *testing.T) {
 	})
 }
 
-// gate holds up whoever reads the market, while it is shut.
+// gate holds up whoever reads the market, while it is shut, or fails.
 type gate struct {
 	ports.Offers
-	mu sync.Mutex
+	mu   sync.Mutex
+	fail atomic.Bool // nothing can be read
 }
 
 // shut closes the gate until open is called.
@@ -382,7 +384,17 @@ func (g *gate) shut() (open func()) {
 func (g *gate) Of(ctx context.Context, hosts ...domain.ID) ([]ports.Offer, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.fail.Load() {
+		return nil, domain.NewError(domain.KindUnavailable, "away", "not now")
+	}
 	return g.Offers.Of(ctx, hosts...)
+}
+
+func (g *gate) All(ctx context.Context) ([]ports.Offer, error) {
+	if g.fail.Load() {
+		return nil, domain.NewError(domain.KindUnavailable, "away", "not now")
+	}
+	return g.Offers.All(ctx)
 }
 
 func TestAHostThatWasRemovedGetsNoWork(t *testing.T) {
@@ -404,5 +416,20 @@ func TestAHostThatWasRemovedGetsNoWork(t *testing.T) {
 		e, err := m.Jobs.Estimate(t.Context(), ada, patient())
 		require.NoError(t, err)
 		assert.Equal(t, 1, e.Hosts)
+	})
+}
+
+func TestAMarketThatCouldNotBeReadIsReadAgain(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		broken := &gate{}
+		m := market.Open(t, market.Options{JobDeps: func(d *jobs.Deps) { broken.Offers, d.Offers = d.Offers, broken }})
+		ada, bob := m.Person("ada", 100*market.Dollar), m.Person("bob", 0)
+		gone, stays := m.Host(bob, market.Machine{}), m.Host(bob, market.Machine{Price: 2 * market.DefaultPrice})
+		broken.fail.Store(true)
+		require.NoError(t, m.Hosts.Retire(t.Context(), bob, gone.ID))
+		pass(10 * time.Second)
+		broken.fail.Store(false)
+		pass(10 * time.Second)
+		assert.Equal(t, stays.ID, m.Submit(ada, patient()).Attempts[0].Host, "and not the one that was removed")
 	})
 }

@@ -148,7 +148,12 @@ func (s *Service) Schedule(ctx context.Context) error {
 	moves, cancelMoves := s.Live.Subscribe(movesTopic)
 	defer cancelMoves()
 	// Nobody told us what changed before we listened.
-	s.warn("the market cannot be read", s.reload(ctx))
+	stale := false // something of it could not be read
+	market := func(err error) {
+		stale = stale || err != nil
+		s.warn("the market cannot be read", err)
+	}
+	market(s.reload(ctx))
 	s.fleet.refused()
 	others := &others{}
 	ticker := time.NewTicker(tick)
@@ -158,7 +163,7 @@ func (s *Service) Schedule(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case message := <-changed:
-			s.warn("the market cannot be read", s.hostsChanged(ctx, message, changed))
+			market(s.hostsChanged(ctx, message, changed))
 		case message := <-moves:
 			others.heard(s.fleet, message)
 		case <-s.fleet.news:
@@ -166,7 +171,7 @@ func (s *Service) Schedule(ctx context.Context) error {
 			for told := true; told; {
 				select {
 				case message := <-changed:
-					s.warn("the market cannot be read", s.hostsChanged(ctx, message, changed))
+					market(s.hostsChanged(ctx, message, changed))
 				case message := <-moves:
 					others.heard(s.fleet, message)
 				default:
@@ -175,6 +180,10 @@ func (s *Service) Schedule(ctx context.Context) error {
 			}
 			s.placeAll(ctx)
 		case <-ticker.C:
+			if stale {
+				stale = false
+				market(s.reload(ctx))
+			}
 			if doubtful := s.fleet.doubtful(); others.due() || doubtful {
 				s.warn("occupancy cannot be read", s.recount(ctx))
 			}
