@@ -155,17 +155,35 @@ func advice(err error, otherwise string) string {
 	return otherwise
 }
 
+// folder is where things are tried out: beside what the agent works in, on the same disk and
+// where the engine sees it too. Without a state folder, or in somebody else's, it is a
+// temporary one.
+func (e *examination) folder() (dir string, leave func(), err error) {
+	dir = filepath.Join(e.p.home, "doctor")
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		dir, err = os.MkdirTemp("", "peergpu-doctor-")
+		return dir, func() { _ = os.RemoveAll(dir) }, err
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		return "", nil, err
+	}
+	if err := daemon.Lock(f); err != nil {
+		return "", nil, errors.Join(errors.New("another doctor is at work here"), f.Close())
+	}
+	return dir, func() { _ = errors.Join(os.RemoveAll(dir), f.Close()) }, nil
+}
+
 // sandbox runs something as a job would be run.
 func (e *examination) sandbox(s settings) {
 	ctx, cancel := context.WithTimeout(e.p.ctx, time.Minute)
 	defer cancel()
-	// A folder of its own: the agent may be at work in the other.
-	dir, err := os.MkdirTemp("", "peergpu-doctor-")
+	dir, leave, err := e.folder()
 	if err != nil {
 		e.fail("sandbox", err, "make room in the folder for temporary files")
 		return
 	}
-	defer func() { _ = os.RemoveAll(dir) }()
+	defer leave()
 	rt, closeRuntime, err := newRuntime(ctx, s, dir)
 	if err != nil {
 		fix := "install bubblewrap (apt install bubblewrap) and allow user namespaces"
@@ -175,7 +193,15 @@ func (e *examination) sandbox(s settings) {
 		e.fail("sandbox", err, fix)
 		return
 	}
-	defer func() { _ = closeRuntime() }()
+	defer func() {
+		_ = rt.RemoveDir(dir)
+		_ = closeRuntime()
+	}()
+	// What a doctor that was killed has left.
+	if err := rt.Sweep(ctx); err != nil {
+		e.fail("sandbox", err, "remove by hand what an earlier doctor left")
+		return
+	}
 	d, inContainers := rt.(*runtime.Docker)
 	gpu := ""
 	if inContainers {

@@ -105,7 +105,7 @@ func New(cfg Config, ports Ports) (*Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := lock(lockFile); err != nil {
+	if err := Lock(lockFile); err != nil {
 		return nil, errors.Join(fmt.Errorf("another agent works in %s", cfg.Dir), lockFile.Close())
 	}
 	journal, err := openJournal(cfg.Dir, clock.Now())

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/peergpu/peergpu/openapi/bundle"
@@ -152,6 +153,11 @@ func (a *attempt) unpack(zip, dir string) *wire.Exit {
 	var broken *bundle.Error
 	if errors.As(err, &broken) {
 		return &wire.Exit{Reason: wire.ReasonBadBundle, Detail: clip(broken.Error())}
+	}
+	if errors.Is(err, syscall.ENOSPC) && freeBytes(a.dir) >= mib {
+		// There is room, but not within the job's own.
+		return &wire.Exit{Reason: wire.ReasonDiskFull, Detail: fmt.Sprintf(
+			"the bundle does not fit into the job's %d MiB of disk: ask for more with needs.disk_mb", a.claims.Limits.DiskBytes/mib)}
 	}
 	if err != nil {
 		a.log.Error("the bundle cannot be unpacked", "error", err)

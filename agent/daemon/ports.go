@@ -278,7 +278,7 @@ const (
 	ReasonOutOfMemory     = "out_of_memory"
 	ReasonDiskFull        = "disk_full"
 	ReasonCommandNotFound = "command_not_found"
-	ReasonTooManyPIDs     = "too_many_processes" // where Limits.PIDs is watched only
+	ReasonTooManyPIDs     = "too_many_processes"
 	ReasonStopped         = "stopped"            // by Stop or Cleanup, before it ended by itself
 )
 

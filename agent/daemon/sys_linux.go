@@ -26,8 +26,8 @@ func syncData(f *os.File) error {
 	}
 }
 
-// lock takes an exclusive lock on an open file, or fails at once.
-func lock(f *os.File) error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) }
+// Lock takes an exclusive lock on an open file, or fails at once.
+func Lock(f *os.File) error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) }
 
 // freeBytes is what an unprivileged user can still write to dir's file system.
 func freeBytes(dir string) int64 {

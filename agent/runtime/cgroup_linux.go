@@ -139,6 +139,17 @@ func (g *cgroup) remove() error {
 	return errors.Join(errs...)
 }
 
+// forksRefused counts the processes that the kernel did not let be for their number.
+func (g *cgroup) forksRefused() int64 {
+	switch {
+	case g == nil:
+		return 0
+	case g.tree.v2:
+		return keyed(filepath.Join(g.dirs[""], "pids.events"), "max")
+	}
+	return keyed(filepath.Join(g.dirs["pids"], "pids.events"), "max")
+}
+
 // oomKills counts the processes that the kernel killed for the memory limit.
 func (g *cgroup) oomKills() int64 {
 	if g == nil {

@@ -100,7 +100,9 @@ func BuildHostConfig(t daemon.Task, p ContainerPolicy) *container.HostConfig {
 	pids += entryPIDs
 	h.PidsLimit = &pids
 	if l.DiskBytes > 0 {
-		h.Ulimits = append(h.Ulimits, &container.Ulimit{Name: "fsize", Soft: l.DiskBytes, Hard: l.DiskBytes}) // of one file; the folder is watched
+		// Of one file, and so far beyond the limit that the watch sees it.
+		most := l.DiskBytes + l.DiskBytes/64 + 1<<20
+		h.Ulimits = append(h.Ulimits, &container.Ulimit{Name: "fsize", Soft: most, Hard: most})
 	}
 	if l.CPUMilli > 0 {
 		h.NanoCPUs = l.CPUMilli * 1_000_000

@@ -35,6 +35,8 @@ func (r *dockerRun) outcome(end *entry.End) daemon.Exit {
 	default:
 		if detail := filledDisk(r.task, e.Code); detail != "" {
 			e.Reason, e.Detail = daemon.ReasonDiskFull, detail
+		} else if e.Code != 0 && end.ForksRefused > 0 {
+			e.Reason, e.Detail = daemon.ReasonTooManyPIDs, processesDetail(r.task.Limits)
 		}
 	}
 	return e

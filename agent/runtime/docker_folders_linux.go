@@ -19,7 +19,8 @@ func (d *Docker) whyWatched() error {
 
 // MakeDir implements daemon.Folders.
 func (d *Docker) MakeDir(ctx context.Context, dir string, size int64) error {
-	if size > 0 && d.whyWatched() == nil {
+	// Too little may have been free at the start alone.
+	if why := d.whyWatched(); size > 0 && (why == nil || errors.Is(why, errNoRoom)) {
 		if err := makeVolume(ctx, dir, size); !errors.Is(err, errNoRoom) {
 			return err
 		}
@@ -38,6 +39,12 @@ func (d *Docker) ExamineVolumes() Finding {
 	case errors.Is(why, errUnseen):
 		f.Verdict, f.Found = Better, "what a job writes is watched instead of limited: "+why.Error()
 		f.Fix = "run both in one mount namespace: an agent as a systemd unit without ProtectSystem, PrivateDevices and their like, and in no container"
+	case errors.Is(why, errNoRoom):
+		f.Verdict, f.Found = Better, "what a job writes is watched instead of limited: "+why.Error()
+		f.Fix = "free some of the state folder's disk: no job gets more than half of what is free for itself"
+	case errors.Is(why, errors.ErrUnsupported):
+		f.Verdict, f.Found = Better, "what a job writes is watched instead of limited: "+why.Error()
+		f.Fix = "put the state folder (--home) on ext4, XFS or Btrfs"
 	default:
 		f.Verdict, f.Found = Better, "what a job writes is watched instead of limited: "+why.Error()
 		f.Fix = "run the agent as root where there are mkfs.ext4 and mount (apt install e2fsprogs mount)"

@@ -330,7 +330,7 @@ func (d *Docker) Sweep(ctx context.Context) error {
 	var errs []error
 	for _, c := range found {
 		if !kept[c.Labels[labelJob]+"."+c.Labels[labelAttempt]] {
-			errs = append(errs, d.remove(ctx, c.ID))
+			errs = append(errs, d.clear(ctx, c.ID))
 		}
 	}
 	entries, err := os.ReadDir(filepath.Join(d.o.Dir, "runs"))
@@ -341,6 +341,21 @@ func (d *Docker) Sweep(ctx context.Context) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// clear removes a container that nobody wants. One that has ended and cannot be removed is
+// in nobody's way: it is tried again while others go on.
+func (d *Docker) clear(ctx context.Context, id string) error {
+	err := d.remove(ctx, id)
+	if err == nil {
+		return nil
+	}
+	c, unknown := d.api.ContainerInspect(ctx, id)
+	if unknown != nil || c.State == nil || c.State.Running {
+		return err
+	}
+	d.removeLater(id)
+	return nil
 }
 
 // remove kills and removes a container with what it wrote. One that is not there is no

@@ -80,6 +80,10 @@ func (r *processRun) explain(e *daemon.Exit) {
 	}
 	if detail := filledDisk(r.task, e.Code); detail != "" {
 		e.Reason, e.Detail = daemon.ReasonDiskFull, detail
+		return
+	}
+	if e.Code != 0 && r.group.forksRefused() > 0 {
+		e.Reason, e.Detail = daemon.ReasonTooManyPIDs, processesDetail(r.task.Limits)
 	}
 }
 
@@ -108,6 +112,10 @@ func memoryDetail(l daemon.Limits) string {
 
 func diskDetail(l daemon.Limits) string {
 	return fmt.Sprintf("The job wrote more than its %d MiB of disk: ask for more with needs.disk_mb.", l.DiskBytes>>20)
+}
+
+func processesDetail(l daemon.Limits) string {
+	return fmt.Sprintf("The job wanted more than the %d processes that it may have at a time.", l.PIDs)
 }
 
 func timeoutDetail(l daemon.Limits) string {

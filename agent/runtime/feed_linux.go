@@ -11,8 +11,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/peergpu/peergpu/agent/runtime/entry"
 )
@@ -43,8 +46,11 @@ type feed struct {
 	closed  bool
 }
 
-// helloWithin is how long somebody may take to show a token.
-const helloWithin = 5 * time.Second
+const (
+	helloWithin = 5 * time.Second // that somebody may take to show a token
+	strangers   = 8               // who may be about to, at a time
+	acceptPause = 100 * time.Millisecond
+)
 
 // listen opens the socket in a folder for an entry whose output is wanted from an offset
 // on.
@@ -83,25 +89,66 @@ func noFeed() *feed {
 }
 
 func (f *feed) accept() {
+	room := make(chan struct{}, strangers)
 	for {
 		c, err := f.listener.Accept()
-		if err != nil {
-			return // closed
+		if errors.Is(err, net.ErrClosed) {
+			return
 		}
-		go f.serve(c)
+		if err != nil { // such as too many open files, which passes
+			time.Sleep(acceptPause)
+			continue
+		}
+		// The job may knock as often as it likes: it costs one at a time.
+		if !entryIs(c) {
+			_ = c.Close()
+			continue
+		}
+		room <- struct{}{}
+		go f.serve(c, sync.OnceFunc(func() { <-room }))
 	}
 }
 
-// serve takes what one connection brings.
-func (f *feed) serve(c net.Conn) {
+// entryIs says whether process 1 of a container is at the other end, or somebody whom
+// nobody here can see: the agent is in a container itself.
+func entryIs(c net.Conn) bool {
+	raw, err := c.(*net.UnixConn).SyscallConn()
+	if err != nil {
+		return false
+	}
+	var peer *unix.Ucred
+	if cerr := raw.Control(func(fd uintptr) { peer, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); cerr != nil || err != nil {
+		return false
+	}
+	if peer.Pid == 0 {
+		return true
+	}
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", peer.Pid))
+	if err != nil {
+		return false // it has ended
+	}
+	for line := range strings.Lines(string(status)) {
+		if pids, ok := strings.CutPrefix(line, "NSpid:"); ok { // from our name space to its own
+			all := strings.Fields(pids)
+			return len(all) > 1 && all[len(all)-1] == "1"
+		}
+	}
+	return true // a kernel without it
+}
+
+// serve takes what one connection brings. It calls known once it is nobody strange, or
+// gone.
+func (f *feed) serve(c net.Conn, known func()) {
+	defer known()
 	defer c.Close()
 	_ = c.SetReadDeadline(time.Now().Add(helloWithin))
 	r := bufio.NewReader(c)
-	hello, err := entry.Read(r)
+	hello, err := entry.ReadHello(r)
 	if err != nil || hello.Kind != entry.Hello || subtle.ConstantTimeCompare(hello.Data, f.token) != 1 {
 		return
 	}
 	_ = c.SetReadDeadline(time.Time{})
+	known()
 	f.once.Do(func() { close(f.came) })
 	f.mu.Lock()
 	if f.conn != nil {

@@ -3,7 +3,6 @@ package runtime
 import (
 	"io/fs"
 	"os"
-	"path"
 
 	"github.com/peergpu/peergpu/agent/daemon"
 )
@@ -19,10 +18,16 @@ func removeTree(dir string) error {
 	if os.RemoveAll(dir) == nil {
 		return nil
 	}
-	// WalkDir does not follow links, so nothing outside is opened up.
-	_ = fs.WalkDir(os.DirFS(dir), ".", func(name string, d fs.DirEntry, err error) error {
+	_ = os.Chmod(dir, 0o700) //nolint:gosec // it is a folder, to be entered
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	// Nothing outside is opened up: WalkDir follows no links, and a root lets nobody out.
+	_ = fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
 		if d != nil && d.IsDir() {
-			_ = os.Chmod(path.Join(dir, name), 0o700) //nolint:gosec // it is a folder, to be entered
+			_ = root.Chmod(name, 0o700)
 		}
 		if err != nil {
 			return fs.SkipDir

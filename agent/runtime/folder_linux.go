@@ -15,6 +15,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// What a job's file system has room for beside the bytes: a file for each 4 KiB, and more
+// files than a bundle may have.
+const (
+	bytesPerFile = 4 << 10
+	leastFiles   = 16 << 10
+	inodeSize    = 256
+)
+
 // volumeTime is how long making a file system may take; it writes little.
 const volumeTime = 30 * time.Second
 
@@ -43,13 +51,15 @@ func makeVolume(ctx context.Context, dir string, size int64) (err error) {
 	if err != nil {
 		return err
 	}
+	inodes := max(size/bytesPerFile, leastFiles)
 	// Beyond the limit, so that a job meets it first: the watch tells it why it ends. What
 	// is more is a wall for one that is quicker.
-	if err := errors.Join(setApart(f, size+size/16+4<<20), f.Close()); err != nil {
+	if err := errors.Join(setApart(f, size+size/16+inodes*inodeSize+4<<20), f.Close()); err != nil {
 		return err
 	}
-	// Nothing in it outlives the machine's next boot, so no journal; an inode for 8 KiB.
-	err = say(ctx, "mkfs.ext4", "-q", "-F", "-m", "0", "-i", "8192", "-O", "^has_journal", "-E", "lazy_itable_init=1,nodiscard", image)
+	// Nothing in it outlives the machine's next boot, so no journal.
+	err = say(ctx, "mkfs.ext4", "-q", "-F", "-m", "0", "-N", fmt.Sprint(inodes), "-I", fmt.Sprint(inodeSize),
+		"-O", "^has_journal", "-E", "lazy_itable_init=1,nodiscard", image)
 	if err != nil {
 		return err
 	}
@@ -71,8 +81,11 @@ func setApart(f *os.File, size int64) error {
 		return errNoRoom
 	}
 	err := unix.Fallocate(int(f.Fd()), 0, 0, size)
-	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EFBIG) {
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EFBIG) {
 		return fmt.Errorf("%w: %w", errNoRoom, err)
+	}
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		return fmt.Errorf("the state folder's file system sets nothing apart: %w", err)
 	}
 	return err
 }
@@ -113,6 +126,12 @@ func removeFolder(dir string) error {
 		return err
 	}
 	return errors.Join(mount.RecursiveUnmount(filepath.Join(above, filepath.Base(dir))), removeTree(dir))
+}
+
+// written is what a job has written into its file system. What the file system itself
+// needs to keep it, some thousandths, is not counted.
+func written(fs syscall.Statfs_t) int64 {
+	return max(0, int64(fs.Blocks-fs.Bfree)-int64(fs.Blocks/64)) * fs.Bsize
 }
 
 // volume is the file system of a job's folder, when it has one of its own.

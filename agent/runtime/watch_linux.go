@@ -78,7 +78,7 @@ func (r *processRun) lookAtProcesses(memory, pids bool) time.Duration {
 		r.end(daemon.ReasonOutOfMemory, memoryDetail(r.task.Limits), 0, nil)
 	}
 	if pids && u.PIDs > r.task.Limits.PIDs {
-		r.end(daemon.ReasonTooManyPIDs, "The job started more processes than it may.", 0, nil)
+		r.end(daemon.ReasonTooManyPIDs, processesDetail(r.task.Limits), 0, nil)
 	}
 	return monotonic() - began
 }
@@ -87,7 +87,7 @@ func (r *processRun) lookAtProcesses(memory, pids bool) time.Duration {
 // links count once each, which errs against the job.
 func diskUsage(dir string) (n int64) {
 	if fs, own := volume(dir); own {
-		return int64(fs.Blocks-fs.Bfree) * fs.Bsize
+		return written(fs)
 	}
 	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
 		if err != nil {

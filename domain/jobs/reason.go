@@ -9,6 +9,7 @@ const (
 	ReasonExitCode          Reason = "exit_code"             // the command ended with a code other than 0
 	ReasonTimeout           Reason = "timeout"               // max_runtime_s, or what the hold paid for, was used up
 	ReasonOutOfMemory       Reason = "out_of_memory"         // the kernel stopped the job at its memory limit
+	ReasonTooManyProcesses  Reason = "too_many_processes"    // the job could start no more processes, and failed
 	ReasonDiskFull          Reason = "disk_full"             // the job wrote more than its disk_mb
 	ReasonCommandNotFound   Reason = "command_not_found"     // the command does not exist where the job runs
 	ReasonBadBundle         Reason = "bad_bundle"            // the ZIP breaks a rule
@@ -58,6 +59,7 @@ var Rulings = map[Reason]Ruling{
 	ReasonExitCode:          {CauseRenter, true, false, false, false, true, "the command ended with an exit code other than 0"},
 	ReasonTimeout:           {CauseRenter, true, false, false, false, true, "the job used up its max_runtime_s"},
 	ReasonOutOfMemory:       {CauseRenter, true, false, false, false, true, "the job used more memory than its memory_mb"},
+	ReasonTooManyProcesses:  {CauseRenter, true, false, false, false, true, "the job wanted more processes than a job may have"},
 	ReasonDiskFull:          {CauseRenter, true, false, false, false, true, "the job wrote more than its disk_mb"},
 	ReasonCommandNotFound:   {CauseRenter, false, false, false, false, true, "the command does not exist where the job runs"},
 	ReasonBadBundle:         {CauseRenter, false, false, false, false, true, "the ZIP breaks a rule"},

@@ -1355,8 +1355,8 @@ type HostJob struct {
 	Outcome AttemptOutcome `json:"outcome"`
 
 	// Reason Why a job or an attempt ended or went back to the queue. Absent after exit code 0. Known values:
-	// `exit_code`, `timeout`, `out_of_memory`, `disk_full`, `command_not_found`, `bad_bundle`,
-	// `artifact_limit`, `no_bundle`, `expired` (no host fitted within max_wait_s), `cancelled_by_renter`,
+	// `exit_code`, `timeout`, `out_of_memory`, `too_many_processes`, `disk_full`, `command_not_found`,
+	// `bad_bundle`, `artifact_limit`, `no_bundle`, `expired` (no host fitted within max_wait_s), `cancelled_by_renter`,
 	// `cancelled_by_admin`, `host_lost`, `host_reclaimed`, `agent_restarted`, `host_error`, `fetch_failed`,
 	// `upload_failed`, `rejected`, `payment_failed`, `payment_action_needed`, `funds_exhausted`. More may
 	// come.
@@ -1575,8 +1575,8 @@ type Job struct {
 	QueuedAt time.Time `json:"queued_at,omitempty,omitzero"`
 
 	// Reason Why a job or an attempt ended or went back to the queue. Absent after exit code 0. Known values:
-	// `exit_code`, `timeout`, `out_of_memory`, `disk_full`, `command_not_found`, `bad_bundle`,
-	// `artifact_limit`, `no_bundle`, `expired` (no host fitted within max_wait_s), `cancelled_by_renter`,
+	// `exit_code`, `timeout`, `out_of_memory`, `too_many_processes`, `disk_full`, `command_not_found`,
+	// `bad_bundle`, `artifact_limit`, `no_bundle`, `expired` (no host fitted within max_wait_s), `cancelled_by_renter`,
 	// `cancelled_by_admin`, `host_lost`, `host_reclaimed`, `agent_restarted`, `host_error`, `fetch_failed`,
 	// `upload_failed`, `rejected`, `payment_failed`, `payment_action_needed`, `funds_exhausted`. More may
 	// come.
@@ -1660,8 +1660,8 @@ type JobAttempt struct {
 	Outcome AttemptOutcome `json:"outcome"`
 
 	// Reason Why a job or an attempt ended or went back to the queue. Absent after exit code 0. Known values:
-	// `exit_code`, `timeout`, `out_of_memory`, `disk_full`, `command_not_found`, `bad_bundle`,
-	// `artifact_limit`, `no_bundle`, `expired` (no host fitted within max_wait_s), `cancelled_by_renter`,
+	// `exit_code`, `timeout`, `out_of_memory`, `too_many_processes`, `disk_full`, `command_not_found`,
+	// `bad_bundle`, `artifact_limit`, `no_bundle`, `expired` (no host fitted within max_wait_s), `cancelled_by_renter`,
 	// `cancelled_by_admin`, `host_lost`, `host_reclaimed`, `agent_restarted`, `host_error`, `fetch_failed`,
 	// `upload_failed`, `rejected`, `payment_failed`, `payment_action_needed`, `funds_exhausted`. More may
 	// come.
@@ -1731,8 +1731,8 @@ type JobEvent struct {
 	Host HostRef `json:"host,omitempty,omitzero"`
 
 	// Reason Why a job or an attempt ended or went back to the queue. Absent after exit code 0. Known values:
-	// `exit_code`, `timeout`, `out_of_memory`, `disk_full`, `command_not_found`, `bad_bundle`,
-	// `artifact_limit`, `no_bundle`, `expired` (no host fitted within max_wait_s), `cancelled_by_renter`,
+	// `exit_code`, `timeout`, `out_of_memory`, `too_many_processes`, `disk_full`, `command_not_found`,
+	// `bad_bundle`, `artifact_limit`, `no_bundle`, `expired` (no host fitted within max_wait_s), `cancelled_by_renter`,
 	// `cancelled_by_admin`, `host_lost`, `host_reclaimed`, `agent_restarted`, `host_error`, `fetch_failed`,
 	// `upload_failed`, `rejected`, `payment_failed`, `payment_action_needed`, `funds_exhausted`. More may
 	// come.
@@ -2468,8 +2468,8 @@ type ReadinessCheck struct {
 }
 
 // Reason Why a job or an attempt ended or went back to the queue. Absent after exit code 0. Known values:
-// `exit_code`, `timeout`, `out_of_memory`, `disk_full`, `command_not_found`, `bad_bundle`,
-// `artifact_limit`, `no_bundle`, `expired` (no host fitted within max_wait_s), `cancelled_by_renter`,
+// `exit_code`, `timeout`, `out_of_memory`, `too_many_processes`, `disk_full`, `command_not_found`,
+// `bad_bundle`, `artifact_limit`, `no_bundle`, `expired` (no host fitted within max_wait_s), `cancelled_by_renter`,
 // `cancelled_by_admin`, `host_lost`, `host_reclaimed`, `agent_restarted`, `host_error`, `fetch_failed`,
 // `upload_failed`, `rejected`, `payment_failed`, `payment_action_needed`, `funds_exhausted`. More may
 // come.
@@ -2680,8 +2680,8 @@ type StatementAttempt struct {
 	Outcome AttemptOutcome `json:"outcome"`
 
 	// Reason Why a job or an attempt ended or went back to the queue. Absent after exit code 0. Known values:
-	// `exit_code`, `timeout`, `out_of_memory`, `disk_full`, `command_not_found`, `bad_bundle`,
-	// `artifact_limit`, `no_bundle`, `expired` (no host fitted within max_wait_s), `cancelled_by_renter`,
+	// `exit_code`, `timeout`, `out_of_memory`, `too_many_processes`, `disk_full`, `command_not_found`,
+	// `bad_bundle`, `artifact_limit`, `no_bundle`, `expired` (no host fitted within max_wait_s), `cancelled_by_renter`,
 	// `cancelled_by_admin`, `host_lost`, `host_reclaimed`, `agent_restarted`, `host_error`, `fetch_failed`,
 	// `upload_failed`, `rejected`, `payment_failed`, `payment_action_needed`, `funds_exhausted`. More may
 	// come.

@@ -231,6 +231,7 @@ const (
 	ReasonHostReclaimed     Reason = "host_reclaimed"
 	ReasonOutOfMemory       Reason = "out_of_memory"
 	ReasonTimeout           Reason = "timeout"
+	ReasonTooManyProcesses  Reason = "too_many_processes"
 	ReasonUploadFailed      Reason = "upload_failed"
 )
 
@@ -260,6 +261,8 @@ func (e Reason) Valid() bool {
 	case ReasonOutOfMemory:
 		return true
 	case ReasonTimeout:
+		return true
+	case ReasonTooManyProcesses:
 		return true
 	case ReasonUploadFailed:
 		return true

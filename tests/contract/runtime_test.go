@@ -1,7 +1,12 @@
 package contract
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -131,13 +136,55 @@ func TestAJobThatIsQuickerThanTheWatchMeetsAWall(t *testing.T) {
 		require.NoError(t, unix.Statfs(task.Dir, &fs))
 		assert.Less(t, int64(fs.Blocks)*fs.Bsize, int64(3*disk), "it takes no more than that from the machine")
 	}
-	_, e = c.within(t, disk, "sh", "-c", "i=0; while [ $i -lt 5000 ] && : > f$i; do i=$((i+1)); done 2>/dev/null; [ $i = 5000 ]")
+	_, e = c.within(t, disk, "sh", "-c", "i=0; while [ $i -lt 20000 ] && : > f$i; do i=$((i+1)); done 2>/dev/null; [ $i = 20000 ]")
 	if limited {
 		assert.Equal(t, daemon.ReasonDiskFull, e.Reason)
 		assert.Contains(t, e.Detail, "files")
 	} else {
 		assert.Empty(t, e.Reason)
 	}
+}
+
+// What is left of somebody and cannot be removed keeps nobody from starting.
+func TestAContainerThatCannotBeRemovedIsTriedAgainLater(t *testing.T) {
+	t.Parallel()
+	o := dockerOptions(t)
+	o.Dir = testkit.Dir(t)
+	r, err := runtime.NewDocker(t.Context(), o)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, r.Close()) })
+	docker := func(args ...string) string {
+		out, err := exec.CommandContext(t.Context(), "docker", append([]string{"--host", o.Host}, args...)...).CombinedOutput()
+		require.NoError(t, err, string(out))
+		return strings.TrimSpace(string(out))
+	}
+	sum := sha256.Sum256([]byte(o.Dir))
+	label := "peergpu.agent=" + hex.EncodeToString(sum[:8])
+	id := docker("create", "--label", label, o.Image, "true")
+	stuck := filepath.Join(docker("inspect", "--format", "{{.GraphDriver.Data.UpperDir}}", id), "stuck")
+	f, err := os.Create(stuck)
+	require.NoError(t, err)
+	defer f.Close()
+	const immutable = 0x10 // FS_IMMUTABLE_FL
+	require.NoError(t, unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, immutable))
+	left := func() string { return docker("ps", "--all", "--quiet", "--filter", "label="+label) }
+	require.NoError(t, r.Sweep(t.Context()))
+	assert.NotEmpty(t, left())
+	require.NoError(t, unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, 0))
+	require.Eventually(t, func() bool { return left() == "" }, patience, 50*time.Millisecond)
+}
+
+func TestAJobMayUseAllOfItsDisk(t *testing.T) {
+	t.Parallel()
+	c := docker(dockerOptions(t))
+	if !volumes(t, c.Open(t)) {
+		return // a watched folder counts in the blocks of the machine's disk
+	}
+	const disk = 16 << 20
+	_, e := c.within(t, disk, "sh", "-c", "head -c 16777216 /dev/zero > a && sleep 1")
+	assert.Zero(t, e.Code, e.Detail)
+	_, e = c.within(t, disk, "sh", "-c", "i=0; while [ $i -lt 10000 ]; do echo $i > f$i || exit 1; i=$((i+1)); done")
+	assert.Zero(t, e.Code, e.Detail)
 }
 
 func TestAnImageOfAHundredLayersIsPulledAndRuns(t *testing.T) {

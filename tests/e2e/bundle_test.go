@@ -5,8 +5,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"mime/multipart"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -42,6 +44,15 @@ func (u *User) withBundle(spec map[string]any, files map[string]string) (int, []
 	req.Header.Set("Content-Type", form.FormDataContentType())
 	req.Header.Set("Authorization", "Bearer "+u.token)
 	return u.do(req)
+}
+
+// many are n files of a size.
+func many(n, size int) map[string]string {
+	files := map[string]string{}
+	for i := range n {
+		files[fmt.Sprintf("f%d", i)] = strings.Repeat("x", size)
+	}
+	return files
 }
 
 // results are the files that a job left, as they are downloaded.
@@ -92,6 +103,14 @@ func TestAZIPRunsInAContainer(t *testing.T) {
 			command: []string{"sh", "code/run.sh"}, more: map[string]any{"outputs": []string{"code/*.bin"}},
 			state: "succeeded", results: map[string]string{"code/a.bin": "1\n"},
 		},
+		"that does not fit into its disk": {
+			files: many(9000, 1100), more: map[string]any{"needs": map[string]any{"gpus": 1, "disk_mb": 10}},
+			command: []string{"true"}, state: "failed", reason: "disk_full", results: map[string]string{},
+		},
+		"of as many files as there may be": {
+			files: many(9999, 1), more: map[string]any{"needs": map[string]any{"gpus": 1, "disk_mb": 64}},
+			command: []string{"sh", "-c", "ls | wc -l"}, state: "succeeded", log: "9999\n", results: map[string]string{},
+		},
 		"that brings its own program": {
 			files:   map[string]string{"bin/go": "#!/bin/sh\necho went\n"},
 			command: []string{"bin/go"}, state: "failed", reason: "command_not_found", results: map[string]string{},
@@ -109,6 +128,7 @@ func TestAZIPRunsInAContainer(t *testing.T) {
 			j := u.Await(submitted.ID, job.over)
 			assert.Equal(t, want.state, j.State, j.Reason)
 			assert.Equal(t, want.reason, j.Reason)
+			assert.Equal(t, 1, j.Attempt)
 			assert.Equal(t, want.log, u.log(j.ID))
 			assert.Equal(t, want.results, u.results(j.ID))
 		})

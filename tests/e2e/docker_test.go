@@ -73,7 +73,8 @@ func TestJobsRunInContainers(t *testing.T) {
 		"one that runs too long":      {script: "sleep 1000", limits: map[string]any{"max_runtime_s": 1}, state: "failed", reason: "timeout"},
 		"one that fills its disk":     {script: "while head -c 1000000 /dev/zero >> big; do :; done; sleep 1000", needs: map[string]any{"disk_mb": 5}, state: "failed", reason: "disk_full"},
 		"one without its command":     {script: "", state: "failed", reason: "command_not_found"},
-		"one that forks without end":  {script: `f() { f | f & }; f & i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; echo alive`, state: "succeeded"},
+		"one that forks without end":  {script: `f() { f | f & }; f & i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; exit 4`, state: "failed", reason: "too_many_processes"},
+		"one that forks, and copes":   {script: `f() { f | f & }; f & i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; exit 0`, state: "succeeded"},
 		"one that ignores to be told": {script: "trap '' TERM; while :; do sleep 1; done", limits: map[string]any{"max_runtime_s": 1}, state: "failed", reason: "timeout"},
 		"one that leaves a link":      {script: "mkdir outputs; ln -s /etc/shadow outputs/shadow; echo done", state: "succeeded", log: "done\n"},
 		"one that looks around": {

@@ -52,7 +52,7 @@ var mutants = []mutant{
 	},
 	{
 		"a container writes into a file system of its own", "agent/runtime/docker_folders_linux.go",
-		"size > 0 && d.whyWatched() == nil", "false", "./tests/contract", "QuickerThanTheWatch",
+		"size > 0 && (why == nil || errors.Is(why, errNoRoom))", "false && why == nil", "./tests/contract", "QuickerThanTheWatch",
 	},
 	{
 		"the file system of a job goes with the folder above it", "agent/runtime/folder_linux.go",

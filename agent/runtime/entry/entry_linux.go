@@ -335,6 +335,7 @@ func (p *program) reap(began time.Time) {
 		e.CPUTime = time.Duration(u.Utime.Nano() + u.Stime.Nano())
 	}
 	e.PeakMemoryBytes, e.OOMKills = memory()
+	e.ForksRefused = forksRefused()
 	p.mu.Lock()
 	e.TimedOut = p.timeout
 	p.end = &e

@@ -25,6 +25,16 @@ func memory() (peak, kills int64) {
 	return peak, 0
 }
 
+// forksRefused is how often the kernel said that there are enough processes.
+func forksRefused() int64 {
+	for _, f := range []string{"/sys/fs/cgroup/pids.events", "/sys/fs/cgroup/pids/pids.events"} {
+		if data, err := os.ReadFile(f); err == nil {
+			return field(string(data), "max")
+		}
+	}
+	return 0
+}
+
 // field is the number behind a name in lines of both.
 func field(text, name string) int64 {
 	lines := bufio.NewScanner(strings.NewReader(text))

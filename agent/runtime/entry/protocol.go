@@ -60,6 +60,7 @@ type End struct {
 
 	PeakMemoryBytes int64 `json:"peak_memory_bytes"` // 0 where it is not known
 	OOMKills        int64 `json:"oom_kills"`         // processes that the kernel killed for memory
+	ForksRefused    int64 `json:"forks_refused"`     // processes that the kernel did not let be for their number
 
 	TimedOut bool   `json:"timed_out"` // MaxRuntime ended it
 	Missing  string `json:"missing"`   // why it never started, such as "no such file or directory"
@@ -109,15 +110,23 @@ func Write(w io.Writer, f Frame) error {
 	return err
 }
 
+// maxHello is how long a token can be.
+const maxHello = 256
+
+// ReadHello receives the first frame, of somebody who is not known yet.
+func ReadHello(r io.Reader) (Frame, error) { return read(r, maxHello) }
+
 // Read receives a frame.
-func Read(r io.Reader) (Frame, error) {
+func Read(r io.Reader) (Frame, error) { return read(r, maxData) }
+
+func read(r io.Reader, most uint32) (Frame, error) {
 	var h [headerSize]byte
 	if _, err := io.ReadFull(r, h[:]); err != nil {
 		return Frame{}, err
 	}
 	f := Frame{Kind: Kind(h[0]), Offset: int64(binary.BigEndian.Uint64(h[1:]))}
 	size := binary.BigEndian.Uint32(h[9:])
-	if size > maxData || f.Offset < 0 {
+	if size > most || f.Offset < 0 {
 		return f, errTooLarge
 	}
 	f.Data = make([]byte, size)

@@ -8,6 +8,7 @@ const reasons: Record<string, Explanation> = {
   exit_code: { title: 'The command failed', advice: 'The end of the log usually says why.' },
   timeout: { title: 'It ran out of time', advice: 'Run it again with a longer limit, or let it do less. What it left behind is kept.' },
   out_of_memory: { title: 'It needed more memory than it had', advice: 'Ask for more memory and run it again.' },
+  too_many_processes: { title: 'It wanted more processes than a job may have', advice: 'Let it work with fewer at a time: workers of a data loader count too.' },
   disk_full: { title: 'It wrote more than its disk allows', advice: 'Ask for more disk, or write less.' },
   command_not_found: { title: 'The command does not exist there', advice: 'Check the first argument, and that your ZIP or image has it. Nothing is billed.' },
   bad_bundle: { title: 'The ZIP breaks a rule', advice: 'Pack it again and submit it anew. Nothing is billed.' },

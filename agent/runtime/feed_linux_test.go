@@ -1,0 +1,44 @@
+package runtime
+
+import (
+	"io"
+	"net"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/peergpu/peergpu/agent/runtime/entry"
+)
+
+// Whoever is not process 1 of a container is sent away at once, token or not.
+func TestAJobThatKnocksAtItsAgentIsSentAway(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	f, err := listen(dir, "token", 0)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, f.close()) })
+	began := time.Now()
+	var conns []net.Conn
+	for range 10 * strangers {
+		c, err := (&net.Dialer{}).DialContext(t.Context(), "unix", filepath.Join(dir, entry.Socket))
+		require.NoError(t, err)
+		conns = append(conns, c)
+		_ = entry.Write(c, entry.Frame{Kind: entry.Hello, Data: []byte("token")}) // it may be closed already
+	}
+	for _, c := range conns {
+		_, err := io.ReadAll(c)
+		if err != nil {
+			assert.ErrorContains(t, err, "reset")
+		}
+		require.NoError(t, c.Close())
+	}
+	assert.Less(t, time.Since(began), helloWithin)
+	select {
+	case <-f.came:
+		t.Error("it was taken for an entry")
+	default:
+	}
+}
