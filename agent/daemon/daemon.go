@@ -217,6 +217,9 @@ func (d *Daemon) prepare(ctx context.Context) error {
 		return errors.New("no job can run here: without a sandbox an agent takes its owner's jobs alone (trusted: true)")
 	}
 	d.report = report
+	for _, warning := range report.Warnings {
+		d.log.Warn(warning)
+	}
 	if err := d.survey(ctx); err != nil {
 		return err
 	}

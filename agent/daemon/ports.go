@@ -279,7 +279,7 @@ const (
 	ReasonDiskFull        = "disk_full"
 	ReasonCommandNotFound = "command_not_found"
 	ReasonTooManyPIDs     = "too_many_processes"
-	ReasonStopped         = "stopped"            // by Stop or Cleanup, before it ended by itself
+	ReasonStopped         = "stopped" // by Stop or Cleanup, before it ended by itself
 )
 
 // Usage is a sample of what a Run uses; fields that are not known are 0.

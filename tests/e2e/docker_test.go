@@ -215,6 +215,9 @@ func TestAJobOfAnEngineThatSeesNoVolumesIsWatched(t *testing.T) {
 			j := u.Await(c.Submit(u, []string{"sh", "-c", "mkdir outputs; echo 1 > outputs/a"}, oneGPU()), job.over)
 			assert.Equal(t, "succeeded", j.State, j.Reason)
 			assert.Equal(t, map[string]string{"outputs/a": "1\n"}, u.results(j.ID))
+			fills := []string{"sh", "-c", "while head -c 1000000 /dev/zero >> big; do :; done; sleep 1000"}
+			j = u.Await(c.Submit(u, fills, map[string]any{"gpus": 1, "disk_mb": 5}), job.over)
+			assert.Equal(t, "disk_full", j.Reason, "it is watched")
 			require.Zero(t, c.Stop())
 			c.Sound(invariants.World{Swept: invariants.Later})
 		})

@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
@@ -185,6 +187,23 @@ func TestDoctorExaminesTheEngineAndRunRefusesWhatIsUnsafe(t *testing.T) {
 	for _, line := range []string{"ok    engine    Docker ", "ok    limits ", "ok    images ", "ok    toolkit   NVIDIA Container Toolkit 1.17.8", "ok    gpu       containers get " + gpu, "ok    sandbox   docker", "  volumes   "} {
 		assert.Contains(t, said, line)
 	}
+
+	assert.NoDirExists(t, filepath.Join(c.dir, "box", "doctor"))
+	assert.Empty(t, c.mounts())
+
+	// One that was killed in the middle has left a container and a folder.
+	dir := filepath.Join(c.dir, "box", "doctor", "docker")
+	require.NoError(t, os.MkdirAll(dir, 0o700))
+	sum := sha256.Sum256([]byte(dir))
+	label := "peergpu.agent=" + hex.EncodeToString(sum[:8])
+	out, err := exec.CommandContext(t.Context(), "docker", "--host", engine.Host(), "run", "--detach", "--label", label, engine.Image, "sleep", "1000").CombinedOutput()
+	require.NoError(t, err, string(out))
+	code, said = c.says("box", "doctor")
+	assert.Zero(t, code, said)
+	left, err := engine.Containers(t.Context(), "--filter", "label="+label)
+	require.NoError(t, err)
+	assert.Empty(t, left)
+	assert.NoDirExists(t, filepath.Join(c.dir, "box", "doctor"))
 
 	c.toolkit("box", "")
 	code, said = c.says("box", "doctor")
