@@ -123,7 +123,7 @@ func (r hostStore) List(ctx context.Context, f ports.HostFilter, p ports.Page) (
 	}
 	page := db.NewSelect().TableExpr("hosts AS h").ColumnExpr("h.*").OrderExpr("h.id").Limit(int64(max(p.Limit, 1)))
 	if f.IDs != nil {
-		page.Where("h.id IN (?)", bun.In(keys(f.IDs)))
+		page.Where("h.id IN (?)", bun.List(keys(f.IDs)))
 	}
 	if !f.Owner.IsZero() {
 		page.Where("h.owner = ?", key(f.Owner))
