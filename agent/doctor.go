@@ -159,14 +159,12 @@ func advice(err error, otherwise string) string {
 // where the engine sees it too. Without a state folder, or in somebody else's, it is a
 // temporary one.
 func (e *examination) folder() (dir string, leave func(), err error) {
-	dir = filepath.Join(e.p.home, "doctor")
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+	dir = filepath.Join(e.p.home, ".peergpu-doctor")
+	err = os.Mkdir(dir, 0o700)
+	f, closed := os.Open(dir)
+	if err != nil && !errors.Is(err, os.ErrExist) || closed != nil {
 		dir, err = os.MkdirTemp("", "peergpu-doctor-")
 		return dir, func() { _ = os.RemoveAll(dir) }, err
-	}
-	f, err := os.Open(dir)
-	if err != nil {
-		return "", nil, err
 	}
 	if err := daemon.Lock(f); err != nil {
 		return "", nil, errors.Join(errors.New("another doctor is at work here"), f.Close())
@@ -180,7 +178,7 @@ func (e *examination) sandbox(s settings) {
 	defer cancel()
 	dir, leave, err := e.folder()
 	if err != nil {
-		e.fail("sandbox", err, "make room in the folder for temporary files")
+		e.fail("sandbox", err, "wait for the other doctor, or make room in the folder for temporary files")
 		return
 	}
 	defer leave()

@@ -149,7 +149,7 @@ func TestEventsArePublishedSoonAfterTheyAreStored(t *testing.T) {
 		o.record(event(3, 1))
 		synctest.Wait()
 		assert.Empty(t, p.of(2), "those right behind it are read together")
-		time.Sleep(2 * linger)
+		time.Sleep(10 * linger)
 		assert.Equal(t, []byte{1}, p.of(2))
 		assert.Equal(t, []byte{1}, p.of(3))
 		assert.Zero(t, o.left())

@@ -316,7 +316,7 @@ func (a *attempt) watch(run Run, task Task) (wire.Exit, wire.Usage, []wire.Artif
 		end.Reason = ReasonStopped
 	}
 	exit := a.exitOf(end, err)
-	if exit.Reason == wire.ReasonExitCode && freeBytes(a.dir) < mib {
+	if (exit.Reason == wire.ReasonExitCode || exit.Reason == wire.ReasonTooManyProcesses) && freeBytes(a.dir) < mib {
 		// It kept to its limits, so what it lacked had been promised to it.
 		exit.Reason, exit.Detail = wire.ReasonHostError, diskFull
 	}

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -36,6 +37,12 @@ func freeBytes(dir string) int64 {
 		return 0
 	}
 	return int64(s.Bavail) * s.Bsize
+}
+
+// apart says whether a folder is a file system of its own.
+func apart(dir string) bool {
+	var in, above unix.Stat_t
+	return unix.Stat(dir, &in) == nil && unix.Stat(filepath.Dir(dir), &above) == nil && in.Dev != above.Dev
 }
 
 // kernel is the release of the running kernel.

@@ -145,9 +145,17 @@ func (g *cgroup) forksRefused() int64 {
 	case g == nil:
 		return 0
 	case g.tree.v2:
-		return keyed(filepath.Join(g.dirs[""], "pids.events"), "max")
+		return refused(g.dirs[""])
 	}
-	return keyed(filepath.Join(g.dirs["pids"], "pids.events"), "max")
+	return refused(g.dirs["pids"])
+}
+
+// refused counts by the group's own limit, where the kernel tells that apart (6.11).
+func refused(dir string) int64 {
+	if _, err := os.Stat(filepath.Join(dir, "pids.events.local")); err == nil {
+		return keyed(filepath.Join(dir, "pids.events.local"), "max")
+	}
+	return keyed(filepath.Join(dir, "pids.events"), "max")
 }
 
 // oomKills counts the processes that the kernel killed for the memory limit.

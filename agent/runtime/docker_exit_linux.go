@@ -35,7 +35,7 @@ func (r *dockerRun) outcome(end *entry.End) daemon.Exit {
 	default:
 		if detail := filledDisk(r.task, e.Code); detail != "" {
 			e.Reason, e.Detail = daemon.ReasonDiskFull, detail
-		} else if e.Code != 0 && end.ForksRefused > 0 {
+		} else if e.Code != 0 && e.Code != killedCode && end.ForksRefused > 0 {
 			e.Reason, e.Detail = daemon.ReasonTooManyPIDs, processesDetail(r.task.Limits)
 		}
 	}

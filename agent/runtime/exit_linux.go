@@ -82,7 +82,7 @@ func (r *processRun) explain(e *daemon.Exit) {
 		e.Reason, e.Detail = daemon.ReasonDiskFull, detail
 		return
 	}
-	if e.Code != 0 && r.group.forksRefused() > 0 {
+	if e.Code != 0 && e.Code != killedCode && r.group.forksRefused() > 0 {
 		e.Reason, e.Detail = daemon.ReasonTooManyPIDs, processesDetail(r.task.Limits)
 	}
 }
@@ -104,6 +104,9 @@ func (r *processRun) waitAndKill() (*os.ProcessState, time.Duration, error) {
 	r.box.gone()
 	return state, took, err
 }
+
+// killedCode is that of a command which somebody killed: it did not fail by itself.
+const killedCode = 128 + 9
 
 // The sentences that a renter reads of a limit.
 func memoryDetail(l daemon.Limits) string {

@@ -10,7 +10,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -47,38 +46,64 @@ type feed struct {
 }
 
 const (
-	helloWithin = 5 * time.Second // that somebody may take to show a token
-	strangers   = 8               // who may be about to, at a time
-	acceptPause = 100 * time.Millisecond
+	helloWithin = 250 * time.Millisecond // that somebody may take to show a token
+	strangers   = 256                    // who may be about to, at a time
+	listenPause = 100 * time.Millisecond
 )
 
 // listen opens the socket in a folder for an entry whose output is wanted from an offset
 // on.
 func listen(dir, token string, from int64) (*feed, error) {
-	if err := os.Remove(filepath.Join(dir, entry.Socket)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
-	}
 	folder, err := os.Open(dir)
 	if err != nil {
 		return nil, err
 	}
-	// The address of a socket is short, and the path of a folder need not be.
-	path := fmt.Sprintf("/proc/self/fd/%d/%s", folder.Fd(), entry.Socket)
-	l, err := (&net.ListenConfig{}).Listen(context.Background(), "unix", path)
-	if err != nil {
-		return nil, errors.Join(err, folder.Close())
-	}
-	// The job has another user than the agent; the token tells its entry from the rest.
-	if err := os.Chmod(path, 0o666); err != nil { //nolint:gosec // the folder is closed to others
-		return nil, errors.Join(err, l.Close(), folder.Close())
-	}
 	f := &feed{
-		token: []byte(token), folder: folder, listener: l, came: make(chan struct{}), ended: make(chan struct{}), torn: make(chan struct{}),
+		token: []byte(token), folder: folder, came: make(chan struct{}), ended: make(chan struct{}), torn: make(chan struct{}),
 		next: from, read: from, acked: from, size: -1,
 	}
 	f.changed = sync.NewCond(&f.mu)
-	go f.accept()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.open(); err != nil {
+		return nil, errors.Join(err, folder.Close())
+	}
 	return f, nil
+}
+
+// open lets somebody connect; the lock is held. The door is shut as soon as the entry is in:
+// a job that knocks at it then costs its agent nothing.
+func (f *feed) open() error {
+	if f.listener != nil {
+		_ = f.listener.Close() // which takes its socket away
+	}
+	// The address of a socket is short, and the path of a folder need not be.
+	path := fmt.Sprintf("/proc/self/fd/%d/%s", f.folder.Fd(), entry.Socket)
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "unix", path)
+	if err != nil {
+		return err
+	}
+	// The job has another user than the agent; the token tells its entry from the rest.
+	if err := os.Chmod(path, 0o666); err != nil { //nolint:gosec // the folder is closed to others
+		return errors.Join(err, l.Close())
+	}
+	f.listener = l
+	go f.accept(l)
+	return nil
+}
+
+// reopen lets an entry come back whose connection broke.
+func (f *feed) reopen() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for !f.closed && f.open() != nil {
+		f.mu.Unlock()
+		time.Sleep(listenPause) // such as too many open files, which passes
+		f.mu.Lock()
+	}
 }
 
 // noFeed is the output of what never ran.
@@ -88,24 +113,26 @@ func noFeed() *feed {
 	return f
 }
 
-func (f *feed) accept() {
+func (f *feed) accept(l net.Listener) {
 	room := make(chan struct{}, strangers)
 	for {
-		c, err := f.listener.Accept()
+		c, err := l.Accept()
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		if err != nil { // such as too many open files, which passes
-			time.Sleep(acceptPause)
+		if err != nil {
+			time.Sleep(listenPause)
 			continue
 		}
-		// The job may knock as often as it likes: it costs one at a time.
 		if !entryIs(c) {
 			_ = c.Close()
 			continue
 		}
 		room <- struct{}{}
-		go f.serve(c, sync.OnceFunc(func() { <-room }))
+		go func() {
+			defer func() { <-room }()
+			f.serve(c, l)
+		}()
 	}
 }
 
@@ -125,7 +152,7 @@ func entryIs(c net.Conn) bool {
 	}
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", peer.Pid))
 	if err != nil {
-		return false // it has ended
+		return true // it has ended, or this /proc hides it: its token tells
 	}
 	for line := range strings.Lines(string(status)) {
 		if pids, ok := strings.CutPrefix(line, "NSpid:"); ok { // from our name space to its own
@@ -136,20 +163,24 @@ func entryIs(c net.Conn) bool {
 	return true // a kernel without it
 }
 
-// serve takes what one connection brings. It calls known once it is nobody strange, or
-// gone.
-func (f *feed) serve(c net.Conn, known func()) {
-	defer known()
+// serve takes what one connection brings, if it is the entry's.
+func (f *feed) serve(c net.Conn, l net.Listener) {
 	defer c.Close()
 	_ = c.SetReadDeadline(time.Now().Add(helloWithin))
-	r := bufio.NewReader(c)
+	r := bufio.NewReaderSize(c, 512)
 	hello, err := entry.ReadHello(r)
 	if err != nil || hello.Kind != entry.Hello || subtle.ConstantTimeCompare(hello.Data, f.token) != 1 {
 		return
 	}
 	_ = c.SetReadDeadline(time.Time{})
-	known()
 	f.once.Do(func() { close(f.came) })
+	_ = l.Close()
+	f.talk(c, bufio.NewReader(r))
+	f.reopen()
+}
+
+// talk is with the entry, until the connection breaks.
+func (f *feed) talk(c net.Conn, r io.Reader) {
 	f.mu.Lock()
 	if f.conn != nil {
 		_ = f.conn.Close() // the entry has given it up
@@ -158,11 +189,11 @@ func (f *feed) serve(c net.Conn, known func()) {
 	for !f.ready && !f.closed {
 		f.changed.Wait()
 	}
-	if f.closed || f.conn != c {
+	if f.closed {
 		f.mu.Unlock()
 		return
 	}
-	err = entry.Write(c, entry.Frame{Kind: entry.Resume, Offset: max(0, f.next)})
+	err := entry.Write(c, entry.Frame{Kind: entry.Resume, Offset: max(0, f.next)})
 	f.mu.Unlock()
 	for err == nil {
 		var frame entry.Frame
@@ -289,8 +320,9 @@ func (f *feed) close() error {
 		_ = f.conn.Close()
 	}
 	f.changed.Broadcast()
-	if f.listener == nil {
+	if f.folder == nil {
 		return nil
 	}
-	return errors.Join(f.listener.Close(), f.folder.Close()) // the first removes the socket
+	_ = f.listener.Close() // it may be shut; else it takes its socket away
+	return f.folder.Close()
 }

@@ -117,10 +117,10 @@ func removeFolder(dir string) error {
 	if _, own := volume(dir); own {
 		err = mount.Unmount(dir) // before, for it holds what would be removed one by one
 	}
-	err = errors.Join(err, removeTree(dir))
-	if !errors.Is(err, syscall.EBUSY) {
-		return err
+	if err = errors.Join(err, removeTree(dir)); err == nil {
+		return nil
 	}
+	// Something is mounted in it.
 	above, err := filepath.EvalSymlinks(filepath.Dir(dir)) // as the kernel lists mounts
 	if err != nil {
 		return err

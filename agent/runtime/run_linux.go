@@ -182,7 +182,8 @@ func (r *processRun) limitProcess(pid int) {
 	if n := r.task.Limits.DiskBytes; n > 0 {
 		rlimit(pid, unix.RLIMIT_FSIZE, uint64(n))
 	}
-	if n := r.task.Limits.PIDs; n > 0 && r.box != nil && r.p.box.countsProcesses() {
+	// Where there is a cgroup, it refuses and counts what it refused.
+	if n := r.task.Limits.PIDs; n > 0 && r.box != nil && !r.p.cgroups.has("pids") && r.p.box.countsProcesses() {
 		rlimit(pid, unix.RLIMIT_NPROC, uint64(n)+1)
 	}
 	// Should the whole machine run out of memory, a job goes first.

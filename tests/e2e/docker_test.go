@@ -317,6 +317,10 @@ func TestAnEngineThatHangsOnARemovalHoldsNobodyUp(t *testing.T) {
 	}
 	assert.Equal(t, 2, left(), "nobody could remove them")
 	require.Eventually(t, func() bool { return left("--filter", "status=running") == 0 }, patience, interval, "they end by themselves")
+	c.KillAgent("box")
+	require.Eventually(t, func() bool { return !u.online("box") }, patience, interval)
+	c.StartAgent("box")
+	require.Eventually(t, func() bool { return u.online("box") }, patience, interval, "what cannot be removed keeps no agent from starting")
 	release()
 	require.Eventually(t, func() bool { return left() == 0 }, patience, interval)
 	assert.True(t, u.online("box"))

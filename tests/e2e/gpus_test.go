@@ -188,11 +188,11 @@ func TestDoctorExaminesTheEngineAndRunRefusesWhatIsUnsafe(t *testing.T) {
 		assert.Contains(t, said, line)
 	}
 
-	assert.NoDirExists(t, filepath.Join(c.dir, "box", "doctor"))
+	assert.NoDirExists(t, filepath.Join(c.dir, "box", ".peergpu-doctor"))
 	assert.Empty(t, c.mounts())
 
 	// One that was killed in the middle has left a container and a folder.
-	dir := filepath.Join(c.dir, "box", "doctor", "docker")
+	dir := filepath.Join(c.dir, "box", ".peergpu-doctor", "docker")
 	require.NoError(t, os.MkdirAll(dir, 0o700))
 	sum := sha256.Sum256([]byte(dir))
 	label := "peergpu.agent=" + hex.EncodeToString(sum[:8])
@@ -203,7 +203,7 @@ func TestDoctorExaminesTheEngineAndRunRefusesWhatIsUnsafe(t *testing.T) {
 	left, err := engine.Containers(t.Context(), "--filter", "label="+label)
 	require.NoError(t, err)
 	assert.Empty(t, left)
-	assert.NoDirExists(t, filepath.Join(c.dir, "box", "doctor"))
+	assert.NoDirExists(t, filepath.Join(c.dir, "box", ".peergpu-doctor"))
 
 	c.toolkit("box", "")
 	code, said = c.says("box", "doctor")

@@ -27,7 +27,7 @@ func memory() (peak, kills int64) {
 
 // forksRefused is how often the kernel said that there are enough processes.
 func forksRefused() int64 {
-	for _, f := range []string{"/sys/fs/cgroup/pids.events", "/sys/fs/cgroup/pids/pids.events"} {
+	for _, f := range []string{"/sys/fs/cgroup/pids.events.local", "/sys/fs/cgroup/pids.events", "/sys/fs/cgroup/pids/pids.events.local", "/sys/fs/cgroup/pids/pids.events"} {
 		if data, err := os.ReadFile(f); err == nil {
 			return field(string(data), "max")
 		}
