@@ -89,7 +89,7 @@ func TestAnEventThatRedisForgotIsAnErrorAndTheNextArrives(t *testing.T) {
 			t.Helper()
 			require.NoError(t, r.Down())
 			require.NoError(t, r.Up(t.Context()))
-		}, []string{"answers_lost", "event_gone"}},
+		}, []string{"event_not_sent", "answers_lost", "event_gone"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
