@@ -5,7 +5,6 @@ import (
 	"net"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -20,7 +19,6 @@ func TestAJobThatKnocksAtItsAgentIsSentAway(t *testing.T) {
 	f, err := listen(dir, "token", 0)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, f.close()) })
-	began := time.Now()
 	var conns []net.Conn
 	for range 10 * strangers {
 		c, err := (&net.Dialer{}).DialContext(t.Context(), "unix", filepath.Join(dir, entry.Socket))
@@ -35,7 +33,6 @@ func TestAJobThatKnocksAtItsAgentIsSentAway(t *testing.T) {
 		}
 		require.NoError(t, c.Close())
 	}
-	assert.Less(t, time.Since(began), helloWithin)
 	select {
 	case <-f.came:
 		t.Error("it was taken for an entry")
