@@ -135,13 +135,19 @@ func relaying(t *testing.T, o *outbox, p *publisher, leader ports.Leader) (stop 
 	return stop
 }
 
+// pass lets time go by in a bubble, until nothing is left to do.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
 func TestEventsArePublishedSoonAfterTheyAreStored(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		o, p := newOutbox(), &publisher{}
 		o.record(event(1, 1)) // before there was a relay
 		relaying(t, o, p, memory.NewLeader())
 		assert.Equal(t, []byte{1}, p.of(1), "the first at once")
-		time.Sleep(2 * linger)
+		pass(2 * linger)
 		o.record(event(1, 2))
 		synctest.Wait()
 		assert.Equal(t, []byte{1, 2}, p.of(1), "after a pause too")
@@ -149,8 +155,7 @@ func TestEventsArePublishedSoonAfterTheyAreStored(t *testing.T) {
 		o.record(event(3, 1))
 		synctest.Wait()
 		assert.Empty(t, p.of(2), "those right behind it are read together")
-		time.Sleep(10 * linger)
-		synctest.Wait()
+		pass(10 * linger)
 		assert.Equal(t, []byte{1}, p.of(2))
 		assert.Equal(t, []byte{1}, p.of(3))
 		assert.Zero(t, o.left())
@@ -164,11 +169,10 @@ func TestEventsOfAnotherProcessAreFoundByTheTick(t *testing.T) {
 		o.set(func() { o.pending = []domain.Event{event(1, 1)} }) // without a signal in this process
 		synctest.Wait()
 		assert.Empty(t, p.of(1))
-		time.Sleep(relayTick)
-		synctest.Wait()
+		pass(relayTick)
 		assert.Equal(t, []byte{1}, p.of(1))
 		reads := o.count(&o.reads)
-		time.Sleep(10 * relayTick)
+		pass(10 * relayTick)
 		assert.LessOrEqual(t, o.count(&o.reads)-reads, 11, "an idle relay reads once a tick")
 	})
 }
@@ -196,8 +200,7 @@ func TestAFailedPublishBlocksItsOwnKeyAlone(t *testing.T) {
 		assert.Empty(t, p.of(1))
 		assert.Equal(t, []byte{1}, p.of(2))
 		assert.Equal(t, []byte{1}, p.of(3))
-		time.Sleep(firstPause*(1+2+4+8) + 20*linger)
-		synctest.Wait()
+		pass(firstPause*(1+2+4+8) + 20*linger)
 		assert.Len(t, p.of(1), len(events))
 		assert.Zero(t, o.left())
 	})
@@ -217,8 +220,7 @@ func TestAHundredBlockedKeysStopNoOther(t *testing.T) {
 		}
 		relaying(t, o, p, memory.NewLeader())
 		o.record(event(200, 1))
-		time.Sleep(relayTick)
-		synctest.Wait()
+		pass(relayTick)
 		assert.Equal(t, []byte{1}, p.of(200))
 		assert.Equal(t, 100, o.left())
 	})
@@ -247,8 +249,7 @@ func TestAtMostSixtyFourKeysArePublishedAtTheSameTime(t *testing.T) {
 		relaying(t, o, p, memory.NewLeader())
 		assert.Equal(t, relayKeys, most)
 		close(release)
-		time.Sleep(20 * linger)
-		synctest.Wait()
+		pass(20 * linger)
 		assert.Equal(t, relayKeys, most)
 		assert.Len(t, p.events, 400)
 		assert.Less(t, o.count(&o.marks), 400, "what is ready together is marked together")
@@ -267,8 +268,7 @@ func TestAnEventThatCannotBeMarkedIsNotPublishedAgainByThisProcess(t *testing.T)
 		}
 		o.record(event(1, 1), event(1, 2))
 		relaying(t, o, p, memory.NewLeader())
-		time.Sleep(5 * relayTick)
-		synctest.Wait()
+		pass(5 * relayTick)
 		assert.Equal(t, []byte{1, 2}, p.of(1))
 		assert.Zero(t, o.left())
 	})
@@ -388,8 +388,7 @@ func TestEveryEventIsPublishedInTheOrderOfItsKey(t *testing.T) {
 					synctest.Wait()
 				}
 			}
-			time.Sleep(10 * time.Minute)
-			synctest.Wait()
+			pass(10 * time.Minute)
 			for key, n := range counts {
 				got := p.of(key)
 				require.Len(t, got, int(n))

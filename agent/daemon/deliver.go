@@ -154,7 +154,7 @@ func (a *attempt) unpack(zip, dir string) *wire.Exit {
 	if errors.As(err, &broken) {
 		return &wire.Exit{Reason: wire.ReasonBadBundle, Detail: clip(broken.Error())}
 	}
-	if errors.Is(err, syscall.ENOSPC) && apart(dir) { // else it is the machine's disk that is full
+	if errors.Is(err, syscall.ENOSPC) && Apart(dir) { // else it is the machine's disk that is full
 		return &wire.Exit{Reason: wire.ReasonDiskFull, Detail: fmt.Sprintf(
 			"the bundle does not fit into the job's %d MiB of disk: ask for more with needs.disk_mb", a.claims.Limits.DiskBytes/mib)}
 	}

@@ -39,8 +39,8 @@ func freeBytes(dir string) int64 {
 	return int64(s.Bavail) * s.Bsize
 }
 
-// apart says whether a folder is a file system of its own.
-func apart(dir string) bool {
+// Apart says whether a folder is a file system of its own.
+func Apart(dir string) bool {
 	var in, above unix.Stat_t
 	return unix.Stat(dir, &in) == nil && unix.Stat(filepath.Dir(dir), &above) == nil && in.Dev != above.Dev
 }

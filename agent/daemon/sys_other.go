@@ -16,7 +16,7 @@ func sinceBoot() time.Duration { return time.Since(started) }
 // syncData makes what was written durable.
 func syncData(f *os.File) error { return f.Sync() }
 
-// lock cannot be had portably; two agents on one folder are the owner's to avoid.
+// Lock cannot be had portably; two agents on one folder are the owner's to avoid.
 func Lock(*os.File) error { return nil }
 
 // freeBytes is not known here; the owner's policy says what jobs may use.
@@ -28,5 +28,5 @@ func kernel() string { return "" }
 // openFlags opens for reading.
 const openFlags = os.O_RDONLY
 
-// apart is not looked for here, where no runtime makes such folders.
-func apart(string) bool { return false }
+// Apart is not looked for here, where no runtime makes such folders.
+func Apart(string) bool { return false }

@@ -13,6 +13,8 @@ import (
 
 	"github.com/moby/sys/mount"
 	"golang.org/x/sys/unix"
+
+	"github.com/peergpu/peergpu/agent/daemon"
 )
 
 // What a job's file system has room for beside the bytes: a file for each 4 KiB, and more
@@ -136,9 +138,6 @@ func written(fs syscall.Statfs_t) int64 {
 
 // volume is the file system of a job's folder, when it has one of its own.
 func volume(dir string) (fs syscall.Statfs_t, own bool) {
-	var in, above syscall.Stat_t
-	if syscall.Stat(dir, &in) != nil || syscall.Stat(filepath.Dir(dir), &above) != nil || in.Dev == above.Dev {
-		return fs, false
-	}
-	return fs, syscall.Statfs(dir, &fs) == nil
+	own = daemon.Apart(dir) && syscall.Statfs(dir, &fs) == nil
+	return fs, own
 }

@@ -9,10 +9,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/moby/sys/mount"
 )
 
 // DockerVariable names the environment variable by which the runner tells the tests of
@@ -215,22 +216,8 @@ func (d *Docker) Stop() error {
 		_ = d.command(ctx, nil, append([]string{"rm", "-f"}, left...)...).Run() // else the folder tells
 	}
 	err := d.stop(syscall.SIGTERM, 30*time.Second)
-	unmountBelow(d.dir) // an engine that was killed leaves some
+	_ = mount.RecursiveUnmount(d.dir) // an engine that was killed leaves some; else removing the folder tells
 	return errors.Join(err, os.RemoveAll(d.dir))
-}
-
-// unmountBelow ends the mounts in a folder, the innermost first.
-func unmountBelow(dir string) {
-	mounts, _ := os.ReadFile("/proc/self/mounts")
-	var found []string
-	for line := range strings.Lines(string(mounts)) {
-		if f := strings.Fields(line); len(f) > 1 && strings.HasPrefix(f[1], dir+"/") {
-			found = append(found, f[1])
-		}
-	}
-	for _, path := range slices.Backward(found) {
-		_ = syscall.Unmount(path, syscall.MNT_DETACH) // else removing the folder tells
-	}
 }
 
 // probeDocker asks for what a private engine takes.
