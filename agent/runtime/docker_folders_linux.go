@@ -33,20 +33,19 @@ func (d *Docker) RemoveDir(dir string) error { return removeFolder(dir) }
 
 // ExamineVolumes says how what a job writes is limited; a Probe may find that it is not.
 func (d *Docker) ExamineVolumes() Finding {
-	f := Finding{What: "volumes", Verdict: Good, Found: "each job writes into a file system of its own, where half of what is free is enough for it"}
-	switch why := d.whyWatched(); {
-	case why == nil:
+	why := d.whyWatched()
+	if why == nil {
+		return Finding{What: "volumes", Verdict: Good, Found: "each job writes into a file system of its own, where half of what is free is enough for it"}
+	}
+	f := Finding{What: "volumes", Verdict: Better, Found: "what a job writes is watched instead of limited: " + why.Error()}
+	switch {
 	case errors.Is(why, errUnseen):
-		f.Verdict, f.Found = Better, "what a job writes is watched instead of limited: "+why.Error()
 		f.Fix = "run both in one mount namespace: an agent as a systemd unit without ProtectSystem, PrivateDevices and their like, and in no container"
 	case errors.Is(why, errNoRoom):
-		f.Verdict, f.Found = Better, "what a job writes is watched instead of limited: "+why.Error()
 		f.Fix = "free some of the state folder's disk: no job gets more than half of what is free for itself"
 	case errors.Is(why, errors.ErrUnsupported):
-		f.Verdict, f.Found = Better, "what a job writes is watched instead of limited: "+why.Error()
 		f.Fix = "put the state folder (--home) on ext4, XFS or Btrfs"
 	default:
-		f.Verdict, f.Found = Better, "what a job writes is watched instead of limited: "+why.Error()
 		f.Fix = "run the agent as root where there are mkfs.ext4 and mount (apt install e2fsprogs mount)"
 	}
 	return f
